@@ -1,0 +1,51 @@
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+export RUNTIME__DLTHUB_TELEMETRY = false
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+.PHONY: demo
+demo: setup ## Export a made-up organisation into DuckDB and show what landed
+	@$(BIN)/claribi-export demo $(if $(DESTINATION),--destination $(DESTINATION))
+
+.PHONY: setup
+setup: .venv/installed ## Make .venv with everything for development
+
+.venv/installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "claribi-export needs Python 3.11 or newer; name one with make PYTHON=..."; exit 1; }
+	@echo "Making .venv (once; a minute or two)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+.PHONY: format
+format: setup ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: lint
+lint: setup ## Check format, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+.PHONY: test
+test: setup ## Run the tests
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+.PHONY: check
+check: lint test ## Everything a change must pass: lint and test
+
+.PHONY: bench
+bench: setup ## Measure speed and memory beside other ways of doing it
+	$(BIN)/python -m benchmarks
+
+.PHONY: lock
+lock: setup ## Lock the newest versions that work together into requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade \
+		--custom-compile-command 'make lock' --all-extras --group dev pyproject.toml -o requirements.lock

@@ -1,0 +1,1 @@
+"""The pipeline: clariBI's API on one side, tables on the other."""

@@ -1,0 +1,161 @@
+"""What can go wrong on clariBI's side, one class for each situation a user can act on.
+
+    ClaribiError
+    ├── SettingError          exit 2   a setting is missing or cannot work
+    ├── Unreachable           exit 1   no answer, or only errors, after the last try
+    ├── Refused               exit 3   clariBI said no: key, plan
+    │   ├── ScopeMissing      exit 3   the key may not read one resource; the others go on
+    │   └── MfaRequired       exit 3   the login wants a second factor, which a nightly job has not
+    ├── Untrustworthy         exit 4   an answer that must not be taken for data
+    │   ├── NotJson           exit 4   an HTML page, or a body that is no JSON, where data was asked for
+    │   ├── UnknownEnvelope   exit 4   a list in a shape no document describes
+    │   ├── ForeignOrigin     exit 4   a link or redirect that leads to another host
+    │   ├── WalkBroken        exit 4   pages repeat or end where more should follow
+    │   └── Shrunk            exit 4   far fewer objects than the destination holds
+    └── ComeBackLater         exit 75  the rate limit is spent; the place is saved
+
+Texts are for people: what happened, to which object, what to do next. No text ever holds a key.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+ENV_PREFIX = "SOURCES__CLARIBI__"
+
+
+class ClaribiError(Exception):
+    """Root of everything that clariBI's side can raise on purpose."""
+
+    exit_code = 1
+
+
+class SettingError(ClaribiError):
+    """A setting is missing or cannot work; `name` is the setting's own name, in lower case."""
+
+    exit_code = 2
+
+    def __init__(self, name: str, problem: str) -> None:
+        self.name = name
+        super().__init__(f"{ENV_PREFIX}{name.upper()} {problem}")
+
+
+class Unreachable(ClaribiError):
+    """clariBI did not answer, or answered with errors only, until the last try."""
+
+    def __init__(self, what: str, reason: str, tries: int) -> None:
+        self.what, self.reason, self.tries = what, reason, tries
+        super().__init__(
+            f"clariBI could not be read: {what} failed {tries} time{'s' * (tries != 1)}, the last time with: {reason} "
+            "Nothing was lost; run the same command again later."
+        )
+
+
+class Refused(ClaribiError):
+    """clariBI refused the key, the login or the plan; `reason` is the server's own sentence."""
+
+    exit_code = 3
+
+    def __init__(self, what: str, status: int, reason: str, next_step: str) -> None:
+        self.what, self.status, self.reason = what, status, reason
+        super().__init__(f"clariBI refused {what} (HTTP {status}): {reason} {next_step}")
+
+
+class ScopeMissing(Refused):
+    """The key may not read one resource; `scope` is the permission to add, where it is known."""
+
+    def __init__(self, resource: str, status: int, reason: str, scope: str) -> None:
+        self.resource, self.scope = resource, scope
+        super().__init__(
+            resource, status, reason, f"Give the key the permission {scope}, or leave {resource} out with --only."
+        )
+
+
+class MfaRequired(Refused):
+    """The login wants a one-time code."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the login",
+            200,
+            "the account has multi-factor authentication (mfa_required).",
+            "An unattended job cannot type a code: make an API key (Settings > Developer > API Keys) and set "
+            f"{ENV_PREFIX}API_KEY.",
+        )
+
+
+class Untrustworthy(ClaribiError):
+    """Root of the answers that must not be taken for data."""
+
+    exit_code = 4
+
+
+class NotJson(Untrustworthy):
+    """Something other than JSON came with a status of success."""
+
+    def __init__(self, what: str, content_type: str, beginning: str) -> None:
+        self.what, self.content_type = what, content_type
+        super().__init__(
+            f"{what} answered with {content_type or 'no content type'} instead of JSON (it begins: {beginning!r}). "
+            "That is a login or maintenance page, or the wrong address: check "
+            f"{ENV_PREFIX}BASE_URL with `claribi-export doctor`."
+        )
+
+
+class UnknownEnvelope(Untrustworthy):
+    """A list came in a shape that no document of clariBI's describes; `seen` are the keys it had."""
+
+    def __init__(self, what: str, seen: Iterable[str]) -> None:
+        self.what, self.seen = what, sorted(seen)
+        super().__init__(
+            f"{what} answered in an unknown shape: expected a list, or one under results, items or data, "
+            f"but saw {', '.join(self.seen) or 'nothing'}. Nothing was exported from it; "
+            "please report these names, so that the export can learn them."
+        )
+
+
+class ForeignOrigin(Untrustworthy):
+    """A link or a redirect leads to another host; `host` never got the key."""
+
+    def __init__(self, what: str, host: str) -> None:
+        self.what, self.host = what, host
+        super().__init__(
+            f"{what} points to another host ({host}). The key was not sent there and nothing was read from it; "
+            "if clariBI has moved, set the new address as "
+            f"{ENV_PREFIX}BASE_URL."
+        )
+
+
+class WalkBroken(Untrustworthy):
+    """Pages repeat, or end where more should follow."""
+
+    def __init__(self, resource: str, problem: str) -> None:
+        self.resource, self.problem = resource, problem
+        super().__init__(
+            f"The list of {resource} cannot be trusted: {problem} The destination keeps the last good run; "
+            "run again, and report it if it stays."
+        )
+
+
+class Shrunk(Untrustworthy):
+    """Far fewer objects came than the destination holds."""
+
+    def __init__(self, table: str, held: int, missing: int) -> None:
+        self.table, self.held, self.missing = table, held, missing
+        super().__init__(
+            f"{missing} of the {held} {table} in the destination are missing from clariBI's list. So many at once are "
+            "more likely a fault than a clean-up, so nothing was marked deleted. "
+            "If they are really gone, run once with --allow-shrink."
+        )
+
+
+class ComeBackLater(ClaribiError):
+    """The rate limit is spent and waiting would take too long; `at` is when to come back (UTC)."""
+
+    exit_code = 75
+
+    def __init__(self, at: datetime, wait_s: float, max_wait_s: float) -> None:
+        self.at, self.wait_s = at.astimezone(UTC), wait_s
+        super().__init__(
+            f"clariBI's rate limit is spent until {self.at:%Y-%m-%d %H:%M:%S} UTC, {wait_s:,.0f} s from now and more "
+            f"than {ENV_PREFIX}MAX_WAIT allows ({max_wait_s:,.0f} s a run). What was read is kept; run again after that."
+        )
