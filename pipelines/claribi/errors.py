@@ -45,7 +45,8 @@ class Unreachable(ClaribiError):
     def __init__(self, what: str, reason: str, tries: int) -> None:
         self.what, self.reason, self.tries = what, reason, tries
         super().__init__(
-            f"clariBI could not be read: {what} failed {tries} time{'s' * (tries != 1)}, the last time with: {reason} "
+            f"clariBI could not be read: {what} failed {tries} time{'s' * (tries != 1)}, "
+            f"the last time with: {reason} "
             "Nothing was lost; run the same command again later."
         )
 
@@ -66,7 +67,10 @@ class ScopeMissing(Refused):
     def __init__(self, resource: str, status: int, reason: str, scope: str) -> None:
         self.resource, self.scope = resource, scope
         super().__init__(
-            resource, status, reason, f"Give the key the permission {scope}, or leave {resource} out with --only."
+            resource,
+            status,
+            reason,
+            f"Give the key the permission {scope}, or leave {resource} out with --only.",
         )
 
 
@@ -95,7 +99,8 @@ class NotJson(Untrustworthy):
     def __init__(self, what: str, content_type: str, beginning: str) -> None:
         self.what, self.content_type = what, content_type
         super().__init__(
-            f"{what} answered with {content_type or 'no content type'} instead of JSON (it begins: {beginning!r}). "
+            f"{what} answered with {content_type or 'no content type'} instead of JSON "
+            f"(it begins: {beginning!r}). "
             "That is a login or maintenance page, or the wrong address: check "
             f"{ENV_PREFIX}BASE_URL with `claribi-export doctor`."
         )
@@ -119,9 +124,8 @@ class ForeignOrigin(Untrustworthy):
     def __init__(self, what: str, host: str) -> None:
         self.what, self.host = what, host
         super().__init__(
-            f"{what} points to another host ({host}). The key was not sent there and nothing was read from it; "
-            "if clariBI has moved, set the new address as "
-            f"{ENV_PREFIX}BASE_URL."
+            f"{what} points to another host ({host}). The key was not sent there and nothing was read from it. "
+            f"If clariBI has moved, set the new address as {ENV_PREFIX}BASE_URL."
         )
 
 
@@ -142,8 +146,8 @@ class Shrunk(Untrustworthy):
     def __init__(self, table: str, held: int, missing: int) -> None:
         self.table, self.held, self.missing = table, held, missing
         super().__init__(
-            f"{missing} of the {held} {table} in the destination are missing from clariBI's list. So many at once are "
-            "more likely a fault than a clean-up, so nothing was marked deleted. "
+            f"{missing} of the {held} {table} in the destination are missing from clariBI's list. "
+            "So many at once are more likely a fault than a clean-up, so nothing was marked deleted. "
             "If they are really gone, run once with --allow-shrink."
         )
 
@@ -156,6 +160,6 @@ class ComeBackLater(ClaribiError):
     def __init__(self, at: datetime, wait_s: float, max_wait_s: float) -> None:
         self.at, self.wait_s = at.astimezone(UTC), wait_s
         super().__init__(
-            f"clariBI's rate limit is spent until {self.at:%Y-%m-%d %H:%M:%S} UTC, {wait_s:,.0f} s from now and more "
-            f"than {ENV_PREFIX}MAX_WAIT allows ({max_wait_s:,.0f} s a run). What was read is kept; run again after that."
+            f"clariBI's rate limit is spent until {self.at:%Y-%m-%d %H:%M:%S} UTC, {wait_s:,.0f} s from now; "
+            f"{ENV_PREFIX}MAX_WAIT allows {max_wait_s:,.0f} s a run. What was read is kept; run again after that."
         )

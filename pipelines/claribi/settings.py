@@ -18,7 +18,7 @@ PLACEHOLDERS = {"<configure me>", "changeme", "claribi_sk_..."}
 
 @configspec
 class ClaribiSettings(BaseConfiguration):
-    """`SOURCES__CLARIBI__…`: from the environment, `.dlt/secrets.toml` or `.dlt/config.toml`, in that order."""
+    """`SOURCES__CLARIBI__…`: from the environment, `.dlt/secrets.toml` or `.dlt/config.toml`, in this order."""
 
     api_key: TSecretStrValue | None = None
     email: str | None = None
@@ -39,9 +39,9 @@ class ClaribiSettings(BaseConfiguration):
 
     def on_resolved(self) -> None:
         """Refuse what cannot work, so that no call is made with it."""
-        self.api_key = cast("TSecretStrValue | None", _filled("api_key", self.api_key))
+        self.api_key = _filled("api_key", self.api_key)
         self.email = _filled("email", self.email)
-        self.password = cast("TSecretStrValue | None", _filled("password", self.password))
+        self.password = _filled("password", self.password)
         self._check_credentials()
         self._check_base_url()
         self._check_numbers()
@@ -81,7 +81,9 @@ class ClaribiSettings(BaseConfiguration):
                     "or set both …__EMAIL and …__PASSWORD. `claribi-export init` asks for it and stores it.",
                 )
         elif not self.api_key:
-            raise SettingError("api_key", f"is missing, and AUTH_SCHEME is {self.auth_scheme!r}, which needs one.")
+            raise SettingError(
+                "api_key", f"is missing, and AUTH_SCHEME is {self.auth_scheme!r}, which needs one."
+            )
 
     def _check_base_url(self) -> None:
         parts = urlsplit(self.base_url)
@@ -90,9 +92,13 @@ class ClaribiSettings(BaseConfiguration):
         if parts.username or parts.password or parts.query or parts.fragment:
             raise SettingError("base_url", "must be an address alone, without a user, query or fragment.")
         if parts.scheme == "http" and parts.hostname not in LOOPBACK:
-            raise SettingError("base_url", "begins with http://, which would send the key in clear text; use https://.")
+            raise SettingError(
+                "base_url", "begins with http://, which would send the key in clear text; use https://."
+            )
         if parts.path.rstrip("/") not in ("", "/api", "/api/v1"):
-            raise SettingError("base_url", f"has the path {parts.path!r}; it may be empty, /api/ or /api/v1/.")
+            raise SettingError(
+                "base_url", f"has the path {parts.path!r}; it may be empty, /api/ or /api/v1/."
+            )
 
     def _check_numbers(self) -> None:
         if not 0 <= self.reserve < 1:
@@ -114,7 +120,9 @@ def _filled(name: str, value: str | None) -> str | None:
     if value is None:
         return None
     if not value.strip():
-        raise SettingError(name, "is set but empty. In GitHub Actions this means that the secret does not exist.")
+        raise SettingError(
+            name, "is set but empty. In GitHub Actions this means that the secret does not exist."
+        )
     if value.strip().lower() in PLACEHOLDERS:
         raise SettingError(name, "still holds the example's placeholder.")
     return value.strip()

@@ -1,0 +1,154 @@
+"""What a walk found, beside what the destination holds: which objects are new, changed or missing.
+
+Only new and changed rows are loaded: a quiet night writes next to nothing, and the run report can say what
+changed. Rows are compared by fingerprints that DuckDB computes: a million of them take some 60 MB.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipelines.claribi.shelf import Batch, Shelf
+
+SQL_TYPES = {
+    pa.string(): "VARCHAR",
+    pa.int64(): "BIGINT",
+    pa.float64(): "DOUBLE",
+    pa.bool_(): "BOOLEAN",
+    pa.date32(): "DATE",
+    pa.timestamp("us", "UTC"): "TIMESTAMPTZ",
+}
+
+
+class Held(Protocol):
+    """What the destination holds; the pipeline passes it in, so that this package knows no destination."""
+
+    def read(self, table: str) -> pa.RecordBatchReader | None:
+        """All rows of a table, typed, in pieces; None when the destination has no such table yet."""
+
+    def takes(self, table: str) -> frozenset[str] | None:
+        """The columns that the destination was told to take; None: all of them; an empty set: not this table."""
+
+
+class NothingHeld:
+    """A destination that is empty, or whose rows do not matter."""
+
+    def read(self, table: str) -> pa.RecordBatchReader | None:  # noqa: ARG002 - the protocol's signature
+        """Nothing."""
+        return None
+
+    def takes(self, table: str) -> frozenset[str] | None:  # noqa: ARG002 - the protocol's signature
+        """Everything."""
+        return None
+
+
+@dataclass(frozen=True)
+class Sorted:
+    """What became of a batch's objects: positions in its main table, and the child rows they had before."""
+
+    new: npt.NDArray[np.intp]
+    changed: npt.NDArray[np.intp]
+    replaced: dict[str, int]
+
+
+class Comparison:
+    """Keeps one fingerprint for each object that the destination holds, and sorts batches by it.
+
+    `columns` says which columns of each table to look at: a list that carries only part of an object's fields
+    must not make every object look changed.
+    """
+
+    def __init__(self, held: Held, shelf: Shelf, columns: Mapping[str, Mapping[str, pa.DataType]]) -> None:
+        self._shelf = shelf
+        self._db = duckdb.connect(config={"memory_limit": "256MB", "threads": 2})
+        self._columns: dict[str, dict[str, str]] = {}
+        self.rows: dict[str, int] = {}
+        """Rows that the destination holds, per table."""
+        for name, wanted in columns.items():
+            self._index(name, wanted, held.takes(name), held.read(name))
+
+    @property
+    def first(self) -> bool:
+        """Whether the destination holds nothing of this yet."""
+        return self._shelf.main not in self._columns
+
+    def sort(self, batch: Batch) -> Sorted:
+        """Say which objects are new, and which differ in the main table or in one of its child tables."""
+        ids = batch[self._shelf.main].select(["id"])
+        if self.first:
+            return Sorted(np.arange(len(ids)), np.arange(0), {})
+        ids = ids.append_column("position", pa.array(np.arange(len(ids))))
+        found = {name: self._beside(ids, batch[name], name) for name in self._columns}
+        new = ~found[self._shelf.main]["held"]
+        changed = np.logical_or.reduce([one["differs"] for one in found.values()]) & ~new
+        replaced = {
+            name: int(one["rows"][changed].sum()) for name, one in found.items() if name != self._shelf.main
+        }
+        return Sorted(np.flatnonzero(new), np.flatnonzero(changed), replaced)
+
+    def missing(self) -> list[str]:
+        """Ids of the objects that the destination holds as alive and the walk did not meet, in text order."""
+        if self.first:
+            return []
+        seen = pa.table({"id": self._shelf.ids()})  # noqa: F841 - DuckDB finds it by its name
+        query = (
+            f"SELECT parent FROM held_{self._shelf.main} WHERE alive AND parent NOT IN (FROM seen) ORDER BY 1"
+        )
+        return [row[0] for row in self._db.execute(query).fetchall()]
+
+    @property
+    def alive(self) -> int:
+        """How many objects the destination holds as alive."""
+        if self.first:
+            return 0
+        return self._number(f"SELECT count(*) FROM held_{self._shelf.main} WHERE alive")
+
+    def _index(
+        self,
+        name: str,
+        wanted: Mapping[str, pa.DataType],
+        takes: frozenset[str] | None,
+        held: pa.RecordBatchReader | None,
+    ) -> None:
+        """Read one table of the destination once, in a stream, and keep a fingerprint for each object."""
+        if held is None or takes == frozenset():
+            return
+        self._columns[name] = {
+            c: SQL_TYPES[kind] for c, kind in wanted.items() if takes is None or c in takes
+        }
+        alive = "bool_and(deleted_at IS NULL)" if "deleted_at" in held.schema.names else "true"
+        self._db.execute(
+            f"CREATE TABLE held_{name} AS "
+            f"SELECT {self._fingerprints(name, held.schema.names)}, {alive} AS alive FROM held GROUP BY parent"
+        )
+        self.rows[name] = self._number(f"SELECT coalesce(sum(rows), 0) FROM held_{name}")
+
+    def _beside(self, ids: pa.Table, rows: pa.Table, name: str) -> dict[str, Any]:  # noqa: ARG002 - read by DuckDB
+        """For each id in turn: whether the destination has it, whether its rows differ, how many it had."""
+        return self._db.execute(
+            f"""
+            WITH now AS (SELECT {self._fingerprints(name, rows.schema.names)} FROM rows GROUP BY parent)
+            SELECT held.parent IS NOT NULL AS held, coalesce(held.rows, 0) AS rows,
+                   held.fingerprint IS DISTINCT FROM now.fingerprint AS differs
+            FROM ids LEFT JOIN now ON now.parent = ids.id LEFT JOIN held_{name} held ON held.parent = ids.id
+            ORDER BY ids.position
+            """
+        ).fetchnumpy()
+
+    def _fingerprints(self, name: str, there: list[str]) -> str:
+        """SQL for an object's id, fingerprint and number of rows; a column that is not there counts as null."""
+        parent = self._shelf.parents.get(name, "id")
+        values = ", ".join(
+            f'CAST("{column}" AS {kind})' if column in there else f"CAST(NULL AS {kind})"
+            for column, kind in self._columns[name].items()
+        )
+        return f'"{parent}" AS parent, bit_xor(hash({values})) AS fingerprint, count(*) AS rows'
+
+    def _number(self, query: str) -> int:
+        row = self._db.execute(query).fetchone()
+        return int(row[0]) if row else 0

@@ -1,0 +1,104 @@
+"""The rows of one walk, kept on disk until the walk has proven itself."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import feather
+
+Batch = dict[str, pa.Table]
+"""What some thousand objects became: the main table and its child tables, by table name."""
+
+
+class Shelf:
+    """Takes batches as they come and gives each object back once, in its latest answer.
+
+    A list may shift while it is read, and may have to be read again, so an object can arrive several times,
+    in different answers. dlt's merge would keep the oldest of them; here the latest wins before dlt sees any.
+
+    On disk, because an account may have a million reports and a nightly runner little memory.
+    """
+
+    def __init__(self, main: str, parents: dict[str, str]) -> None:
+        """`main` has one row an object; `parents` says which column of a child table holds the object's id."""
+        self.main, self.parents = main, parents
+        self.columns: dict[str, dict[str, pa.DataType]] = {}
+        """Per table, the columns that have a value in at least one row, with their types."""
+        self._folder = tempfile.TemporaryDirectory(prefix="claribi-export-")
+        self._ids: list[pa.ChunkedArray] = []
+        self._tables: list[list[str]] = []
+        self._attempt = 0
+
+    def __enter__(self) -> "Shelf":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._folder.cleanup()
+
+    def put(self, batch: Batch) -> None:
+        """Keep one batch, in which every object stands once."""
+        for name, table in batch.items():
+            feather.write_feather(table, self._path(len(self._ids), name), compression="uncompressed")
+            filled = zip(table.schema, table.columns, strict=True)
+            self.columns.setdefault(name, {}).update(
+                {field.name: field.type for field, column in filled if column.null_count < len(column)}
+            )
+        self._ids.append(batch[self.main]["id"])
+        self._tables.append(list(batch))
+
+    def begin_attempt(self) -> None:
+        """The list is read once more from its beginning."""
+        self._attempt = len(self._ids)
+
+    def keep_last_attempt(self) -> None:
+        """The last attempt is proven whole: what only earlier ones saw is gone."""
+        self._ids = [pa.chunked_array([], pa.string())] * self._attempt + self._ids[self._attempt :]
+
+    def ids(self) -> pa.ChunkedArray:
+        """The ids of the objects that count; one that came twice stands twice."""
+        return pa.chunked_array([chunk for ids in self._ids for chunk in ids.chunks], pa.string())
+
+    def batches(self) -> Iterator[Batch]:
+        """Every object once, in its latest answer."""
+        for number, latest in enumerate(self._latest()):
+            if latest is None:
+                yield self._read(number)
+            elif latest.any():
+                yield take(self._read(number), self.main, self.parents, np.flatnonzero(latest))
+
+    def _latest(self) -> Iterator[npt.NDArray[np.bool_] | None]:
+        """For each batch, which of its rows count; None means all of them."""
+        ids = self.ids()
+        if pc.count_distinct(ids).as_py() == len(ids):
+            yield from (None if len(own) else np.zeros(0, dtype=bool) for own in self._ids)
+            return
+        latest = ~pd.Series(ids.to_pandas()).duplicated(keep="last").to_numpy()
+        ends = np.cumsum([len(own) for own in self._ids])
+        yield from np.split(latest, ends[:-1])
+
+    def _read(self, number: int) -> Batch:
+        return {
+            name: feather.read_table(self._path(number, name), memory_map=False)
+            for name in self._tables[number]
+        }
+
+    def _path(self, number: int, table: str) -> str:
+        return str(Path(self._folder.name) / f"{number}.{table}.arrow")
+
+
+def take(batch: Batch, main: str, parents: dict[str, str], rows: npt.NDArray[np.integer]) -> Batch:
+    """Some rows of the main table, by position, and the child rows that belong to them."""
+    chosen = batch[main].take(pa.array(rows))
+    ids = chosen["id"].combine_chunks()
+    return {
+        name: chosen if name == main else table.filter(pc.is_in(table[parents[name]], value_set=ids))
+        for name, table in batch.items()
+    }
