@@ -1,0 +1,1 @@
+"""The destinations that this project adds to dlt's own."""
