@@ -1,13 +1,23 @@
 """Who may call the sandbox, and how often."""
 
-from collections.abc import Callable
+import hmac
+import time
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
-import time
+from email.utils import formatdate
+from math import ceil
+from typing import Any, Literal, NamedTuple
+
+import orjson
+
+RetryAfter = Literal["seconds", "date", "reset", "nothing"]
+Shape = Literal["api-key", "x-api-key", "bearer", "jwt"]
 
 READ_SCOPES = frozenset({"reports:read", "dashboards:read", "data_sources:read", "usage:read"})
-RetryAfter = Literal["seconds", "date", "reset", "nothing"]
+REFRESH_LIFETIME_S = 7 * 86_400.0
+_SIGNING_KEY = b"the sandbox signs with this and guards nothing"
 
 
 @dataclass
@@ -16,22 +26,98 @@ class Account:
 
     key: str
     email: str = "demo@example.com"
-    password: str = "sandbox"
+    password: str = "sandbox"  # noqa: S105 -- of no use elsewhere
     permissions: frozenset[str] = READ_SCOPES
-    plan: str = "enterprise"
+    """What the key may do. A login carries its user's role instead and may read everything."""
     plan_has_api: bool = True
     """False: every call is refused with 403, naming the plan."""
     expires_at: datetime | None = None
+    """When the key stops working; None for never."""
     mfa_required: bool = False
     access_lifetime_s: float = 3600.0
 
 
+class Credential(NamedTuple):
+    """What a call brought to prove who it is; only `shape` is ever kept."""
+
+    shape: str
+    """`api-key`, `x-api-key`, `bearer`, `jwt`, `none`, or several joined by `+`."""
+    secret: str
+
+
+def credential(headers: Mapping[str, str]) -> Credential:
+    """Read a call's headers (names in lower case); several ways at once are told as such and fit nowhere."""
+    found: list[tuple[str, str]] = []
+    if "authorization" in headers:
+        word, _, secret = headers["authorization"].partition(" ")
+        shape = {"api-key": "api-key", "bearer": "bearer"}.get(word.lower(), "unknown")
+        found.append(("jwt" if shape == "bearer" and secret.startswith("eyJ") else shape, secret.strip()))
+    if "x-api-key" in headers:
+        found.append(("x-api-key", headers["x-api-key"]))
+    return Credential("+".join(shape for shape, _ in found) or "none", " ".join(secret for _, secret in found))
+
+
+def issue_token(kind: Literal["access", "refresh"], email: str, now: float, lifetime_s: float) -> str:
+    """A signed JWT that ends at `now` + `lifetime_s` (epoch seconds)."""
+    head = _encode({"alg": "HS256", "typ": "JWT"})
+    claims = _encode({"token_type": kind, "email": email, "iat": int(now), "exp": int(now + lifetime_s)})
+    return f"{head}.{claims}.{_signature(f'{head}.{claims}')}"
+
+
+def token_is_valid(token: str, kind: Literal["access", "refresh"], now: float) -> bool:
+    """Whether the token is of this kind, ours, and not over."""
+    signed, _, signature = token.rpartition(".")
+    if not hmac.compare_digest(signature.encode(), _signature(signed).encode()):
+        return False
+    claims = orjson.loads(urlsafe_b64decode(signed.partition(".")[2] + "=="))
+    return bool(claims["token_type"] == kind and now < claims["exp"])
+
+
+def _encode(part: Any) -> str:
+    return urlsafe_b64encode(orjson.dumps(part)).decode().rstrip("=")
+
+
+def _signature(signed: str) -> str:
+    return urlsafe_b64encode(hmac.digest(_SIGNING_KEY, signed.encode(), "sha256")).decode().rstrip("=")
+
+
 @dataclass
 class Limits:
-    """So many calls in a fixed window for each key; `retry_after` is what a 429 tells the caller."""
+    """So many calls in a window for each key; a key's window begins with its first call and then has a fixed length."""
 
     limit: int = 5000
     window_s: float = 3600.0
     retry_after: RetryAfter = "seconds"
-    clock: Callable[[], float] = field(default=time.time)
+    """What a 429 tells the caller."""
+    clock: Callable[[], float] = time.time
     """Epoch seconds; also the clock of tokens and of the key's expiry."""
+    _windows: dict[str, tuple[float, int]] = field(default_factory=dict, repr=False)
+
+    def charge(self, caller: str) -> tuple[bool, dict[str, str]]:
+        """Count one call; tell whether it is within the limit, and the headers that say how much is left."""
+        now = self.clock()
+        began, used = self._windows.get(caller, (now, 0))
+        if now >= began + self.window_s:
+            began, used = now, 0
+        allowed = used < self.limit
+        used += allowed
+        self._windows[caller] = (began, used)
+        return allowed, {
+            "x-ratelimit-limit": str(self.limit),
+            "x-ratelimit-remaining": str(self.limit - used),
+            "x-ratelimit-reset": str(ceil(began + self.window_s)),
+        }
+
+    def wait_s(self, headers: Mapping[str, str]) -> float:
+        """Seconds until the window that these headers describe is over."""
+        return max(0.0, int(headers["x-ratelimit-reset"]) - self.clock())
+
+    def refusal(self, tells: RetryAfter, wait_s: float, headers: Mapping[str, str]) -> dict[str, str]:
+        """The headers of a 429: all of a window's, and the wait in the way that `tells` names."""
+        if tells == "nothing":
+            return {}
+        if tells == "reset":
+            reset = str(ceil(self.clock() + wait_s))
+            return {**headers, "x-ratelimit-remaining": "0", "x-ratelimit-reset": reset}
+        after = str(ceil(wait_s)) if tells == "seconds" else formatdate(self.clock() + wait_s, usegmt=True)
+        return {**headers, "retry-after": after}

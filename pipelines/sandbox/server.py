@@ -1,10 +1,20 @@
 """Runs the sandbox on a real socket: in a thread for tests and the demo, in the foreground for the command."""
 
+import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from threading import Event, Thread
 from typing import NamedTuple
 
+import uvicorn
+
+from pipelines.sandbox.access import Limits
 from pipelines.sandbox.app import Sandbox
+from pipelines.sandbox.organisation import Organisation
+from pipelines.sandbox.spoken import DIALECTS
+
+_START_S, _STOP_S = 20.0, 10.0
 
 
 class Running(NamedTuple):
@@ -15,10 +25,53 @@ class Running(NamedTuple):
     """Origin without a slash at its end, such as http://127.0.0.1:40123."""
 
 
+class _Server(uvicorn.Server):
+    """Tells when it answers, and leaves without waiting for callers."""
+
+    def __init__(self, sandbox: Sandbox, on_ready: Callable[[], None]) -> None:
+        # Broken connections are what the sandbox is for; only a bug of its own deserves a line.
+        config = uvicorn.Config(
+            sandbox,
+            http="h11",
+            ws="none",
+            proxy_headers=False,
+            access_log=False,
+            log_config=None,
+            log_level="error",
+            timeout_graceful_shutdown=2,
+        )
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # A stalled answer would otherwise hold the server back.
+        for connection in list(self.server_state.connections):
+            if connection.transport:
+                connection.transport.abort()
+        await super().shutdown(sockets)
+
+
 @contextmanager
 def serve(sandbox: Sandbox, port: int = 0) -> Iterator[Running]:
-    """Serve in a thread on 127.0.0.1 while the block runs; port 0 takes a free one. Leaving the block takes bounded time."""
-    raise NotImplementedError
+    """Serve in a thread on 127.0.0.1 while the block runs; port 0 takes a free one. Leaving takes bounded time."""
+    listener = _listen("127.0.0.1", port)
+    ready = Event()
+    server = _Server(sandbox, ready.set)
+    thread = Thread(target=server.run, kwargs={"sockets": [listener]}, name="sandbox", daemon=True)
+    thread.start()
+    try:
+        if not ready.wait(_START_S):
+            raise RuntimeError(f"the sandbox did not start within {_START_S:.0f} s")
+        yield Running(sandbox, _url(listener))
+    finally:
+        server.should_exit = True
+        thread.join(_STOP_S)
+    if thread.is_alive():
+        raise RuntimeError(f"the sandbox did not stop within {_STOP_S:.0f} s")
 
 
 def run_sandbox(
@@ -29,6 +82,30 @@ def run_sandbox(
     nights: int = 0,
     details_in_list: bool | None = None,
     limit: int = 5000,
-    on_ready: Callable[[Running], None] = lambda running: None,
+    on_ready: Callable[[Running], None] = lambda _: None,
 ) -> None:
-    """Serve one dialect (`kb`, `v1`, `offset`) in the foreground until Ctrl-C; `on_ready` is told once calls are answered."""
+    """Serve one dialect (`kb`, `v1`, `offset`) in the foreground until Ctrl-C.
+
+    `nights` have passed before the first call; `on_ready` is told once calls are answered. Raises `ValueError` for a
+    dialect that does not exist and `OSError` for a port that is taken.
+    """
+    if dialect not in DIALECTS:
+        raise ValueError(f"no dialect is called {dialect!r}; known are {', '.join(DIALECTS)}")
+    spoken = DIALECTS[dialect]
+    if details_in_list is not None:
+        spoken = replace(spoken, details_in_list=details_in_list)
+    sandbox = Sandbox(spoken, Organisation(reports=reports), limits=Limits(limit=limit))
+    sandbox.organisation.advance(nights)
+    listener = _listen(host, port)
+    running = Running(sandbox, _url(listener))
+    with suppress(KeyboardInterrupt):
+        _Server(sandbox, lambda: on_ready(running)).run(sockets=[listener])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
