@@ -1,5 +1,6 @@
 """The sandbox over HTTP: a Starlette application for one organisation in one dialect."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple, cast
 from urllib.parse import urlsplit
@@ -81,11 +82,13 @@ class Sandbox:
         self.limits = limits or Limits()
         self.download_origin = download_origin
         """Where a report's download redirects to."""
+        self.latency_s = 0.0
+        """How long every answer takes at least."""
         self.faults = Faults()
         self.calls: list[Call] = []
         """Every call but those to /_sandbox/, in the order in which their answers began."""
         self._kept = _Kept()
-        self._gate = Gate(spoken, self.organisation, self.account, self.limits)
+        self._gate = Gate(self)
         self._app = Starlette(routes=self._routes(), exception_handlers={HTTPException: self._explain})
         self._app.router.redirect_slashes = False
         self._app.router.default = self._no_such_path
@@ -124,6 +127,8 @@ class Sandbox:
                     message = {**message, "headers": [*message["headers"], *limited]}
             await deliver(message)
 
+        if self.latency_s:
+            await asyncio.sleep(self.latency_s)
         await (answer or self._app)(request.scope, receive, written_down)
 
     def _instead(self, fault: Fault | None, limit_headers: dict[str, str]) -> Response | None:

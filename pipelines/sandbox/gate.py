@@ -1,19 +1,23 @@
 """The sandbox's login, and what it says about whoever calls."""
 
+from __future__ import annotations
+
 import hmac
 from datetime import UTC
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pipelines.sandbox.access import REFRESH_LIFETIME_S, Account, Credential, Limits, issue_token, token_is_valid
+from pipelines.sandbox.access import REFRESH_LIFETIME_S, Credential, issue_token, token_is_valid
 from pipelines.sandbox.ids import spell
 from pipelines.sandbox.listing import to_json
-from pipelines.sandbox.organisation import HISTORY, NAME, Organisation
-from pipelines.sandbox.spoken import Spoken
+from pipelines.sandbox.organisation import HISTORY, NAME
+
+if TYPE_CHECKING:
+    from pipelines.sandbox.app import Sandbox
 
 LOGIN, REFRESH = "/api/auth/login/", "/api/auth/token/refresh/"
 
@@ -21,26 +25,26 @@ LOGIN, REFRESH = "/api/auth/login/", "/api/auth/token/refresh/"
 class Gate:
     """Lets a call in or refuses it, and answers the login, verify, status and usage."""
 
-    def __init__(self, spoken: Spoken, organisation: Organisation, account: Account, limits: Limits) -> None:
-        self._spoken, self._organisation, self._account, self._limits = spoken, organisation, account, limits
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
 
     def admit(self, request: Request, permission: str | None = None) -> None:
         """Raise the refusal (401 or 403) that this call gets; return when there is none."""
         brought: Credential = request.state.credential
-        account, now = self._account, self._limits.clock()
-        if brought.shape == "jwt" and self._spoken.jwt:
+        account, now = self._sandbox.account, self._sandbox.limits.clock()
+        if brought.shape == "jwt" and self._sandbox.spoken.jwt:
             if not token_is_valid(brought.secret, "access", now):
                 raise HTTPException(401, "The access token is not valid, or it has run out.")
         elif brought.shape == "none":
             raise HTTPException(401, "Authentication credentials were not provided.")
-        elif brought.shape != self._spoken.key_scheme or not _same(brought.secret, account.key):
+        elif brought.shape != self._sandbox.spoken.key_scheme or not _same(brought.secret, account.key):
             raise HTTPException(401, "Invalid API key.")
         elif account.expires_at and now >= account.expires_at.timestamp():
             raise HTTPException(401, f"This API key expired on {account.expires_at:%Y-%m-%d}.")
         elif permission and permission not in {name.replace("-", "_") for name in account.permissions}:
             raise HTTPException(403, f"This key lacks the permission {permission}.")
         if not account.plan_has_api:
-            plan = self._organisation.plan.capitalize()
+            plan = self._sandbox.organisation.plan.capitalize()
             raise HTTPException(403, f"API access needs the Professional plan or higher; {NAME} is on {plan}.")
 
     async def login(self, request: Request) -> Response:
@@ -48,13 +52,13 @@ class Gate:
         given = await _fields(request, "email", "password")
         if isinstance(given, Response):
             return given
-        account, now = self._account, self._limits.clock()
-        if given != {"email": account.email, "password": account.password} or not self._spoken.jwt:
+        account, now = self._sandbox.account, self._sandbox.limits.clock()
+        if given != {"email": account.email, "password": account.password} or not self._sandbox.spoken.jwt:
             raise HTTPException(401, "Email or password is wrong.")
         if account.mfa_required:
             return _answer({"mfa_required": True})
         organization = self._organization()
-        in_text = self._spoken.organization_in_login == "text"
+        in_text = self._sandbox.spoken.organization_in_login == "text"
         user = self._user() | {"organization": organization["name"] if in_text else organization}
         return _answer(
             {
@@ -69,7 +73,7 @@ class Gate:
         given = await _fields(request, "refresh")
         if isinstance(given, Response):
             return given
-        account, now = self._account, self._limits.clock()
+        account, now = self._sandbox.account, self._sandbox.limits.clock()
         if not token_is_valid(str(given["refresh"]), "refresh", now):
             raise HTTPException(401, "The refresh token is not valid, or it has run out.")
         return _answer({"access": issue_token("access", account.email, now, account.access_lifetime_s)})
@@ -78,7 +82,7 @@ class Gate:
         """GET /api/auth/status/."""
         self.admit(request)
         name = {"first_name": "Jana", "last_name": "Okafor", "role": "administrator"}
-        credits_left = {"ai_credits_remaining": self._organisation.usage()["ai_credits_remaining"]}
+        credits_left = {"ai_credits_remaining": self._sandbox.organisation.usage()["ai_credits_remaining"]}
         return _answer({"user": self._user() | name, "organization": self._organization() | credits_left})
 
     async def verify(self, request: Request) -> Response:
@@ -87,9 +91,9 @@ class Gate:
         key = {
             "id": self._id("keys", 1),
             "name": "Nightly export",
-            "permissions": sorted(self._account.permissions),
-            "created_at": self._organisation.start - HISTORY,
-            "expires_at": self._account.expires_at and self._account.expires_at.astimezone(UTC),
+            "permissions": sorted(self._sandbox.account.permissions),
+            "created_at": self._sandbox.organisation.start - HISTORY,
+            "expires_at": self._sandbox.account.expires_at and self._sandbox.account.expires_at.astimezone(UTC),
         }
         by_key = request.state.credential.shape != "jwt"
         who = {"organization": self._organization(), "user": self._user()}
@@ -98,17 +102,21 @@ class Gate:
     async def usage(self, request: Request) -> Response:
         """GET /api/billing/usage/ or /api/v1/usage/."""
         self.admit(request, "usage:read")
-        return _answer(self._spoken.usage(self._organisation.usage()))
+        return _answer(self._sandbox.spoken.usage(self._sandbox.organisation.usage()))
 
     def _organization(self) -> dict[str, Any]:
-        known = {"id": spell("organizations", 1, self._spoken.ids), "name": NAME, "plan": self._organisation.plan}
-        return self._spoken.organization(known)
+        known = {
+            "id": spell("organizations", 1, self._sandbox.spoken.ids),
+            "name": NAME,
+            "plan": self._sandbox.organisation.plan,
+        }
+        return self._sandbox.spoken.organization(known)
 
     def _user(self) -> dict[str, Any]:
-        return {"id": self._id("users", 1), "email": self._account.email}
+        return {"id": self._id("users", 1), "email": self._sandbox.account.email}
 
     def _id(self, kind: str, number: int) -> int | str:
-        return self._spoken.id(spell(kind, number, self._spoken.ids))
+        return self._sandbox.spoken.id(spell(kind, number, self._sandbox.spoken.ids))
 
 
 async def _fields(request: Request, *names: str) -> dict[str, Any] | Response:

@@ -13,11 +13,11 @@ from threading import RLock
 from typing import Any, Literal
 from zlib import crc32
 
-from pipelines.sandbox import content, nights
+from pipelines.sandbox import content
 from pipelines.sandbox.content import Item
 from pipelines.sandbox.draw import Draw, mix
 from pipelines.sandbox.ids import Ids, number_of, spell
-from pipelines.sandbox.nights import Night
+from pipelines.sandbox.nights import Night, pass_one
 
 Kind = Literal["reports", "dashboards", "data_sources"]
 Order = Literal["newest", "oldest", "none"]
@@ -201,10 +201,10 @@ class Organisation:
 
     # Changing
 
-    def advance(self, nights_to_pass: int = 1, activity: float = 1.0) -> list[Night]:
+    def advance(self, nights: int = 1, activity: float = 1.0) -> list[Night]:
         """Let nights pass; `activity` scales how much happens in them, and 0 moves the clock alone."""
         with self.lock:
-            return [nights.pass_one(self, activity) for _ in range(nights_to_pass)]
+            return [pass_one(self, activity) for _ in range(nights)]
 
     def add(self, kind: Kind, **fields: Any) -> str:
         """Add one object, created now unless `fields` (neutral names) say otherwise; give its id."""

@@ -82,6 +82,7 @@ def run_sandbox(
     nights: int = 0,
     details_in_list: bool | None = None,
     limit: int = 5000,
+    latency_s: float = 0.0,
     on_ready: Callable[[Running], None] = lambda _: None,
 ) -> None:
     """Serve one dialect (`kb`, `v1`, `offset`) in the foreground until Ctrl-C.
@@ -95,6 +96,7 @@ def run_sandbox(
     if details_in_list is not None:
         spoken = replace(spoken, details_in_list=details_in_list)
     sandbox = Sandbox(spoken, Organisation(reports=reports), limits=Limits(limit=limit))
+    sandbox.latency_s = latency_s
     sandbox.organisation.advance(nights)
     listener = _listen(host, port)
     running = Running(sandbox, _url(listener))
