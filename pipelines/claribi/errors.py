@@ -3,6 +3,8 @@
     ClaribiError
     ├── SettingError          exit 2   a setting is missing or cannot work
     ├── Unreachable           exit 1   no answer, or only errors, after the last try
+    ├── CallFailed            exit 1   one call was answered with an error that trying again does not mend
+    │   └── NotFound          exit 1   there is no such object, or no such list
     ├── Refused               exit 3   clariBI said no: key, plan
     │   ├── ScopeMissing      exit 3   the key may not read one resource; the others go on
     │   └── MfaRequired       exit 3   the login wants a second factor, which a nightly job has not
@@ -11,6 +13,7 @@
     │   ├── UnknownEnvelope   exit 4   a list in a shape no document describes
     │   ├── ForeignOrigin     exit 4   a link or redirect that leads to another host
     │   ├── WalkBroken        exit 4   pages repeat or end where more should follow
+    │   ├── WalkUnproven      exit 4   a list kept changing while it was read; its rows are loaded, none is marked deleted
     │   └── Shrunk            exit 4   far fewer objects than the destination holds
     └── ComeBackLater         exit 75  the rate limit is spent; the place is saved
 
@@ -49,6 +52,24 @@ class Unreachable(ClaribiError):
             f"the last time with: {reason} "
             "Nothing was lost; run the same command again later."
         )
+
+
+class CallFailed(ClaribiError):
+    """clariBI answered one call with an error that trying again does not mend; `reason` is its own sentence."""
+
+    def __init__(self, resource: str, path: str, status: int, reason: str) -> None:
+        self.resource, self.path, self.status, self.reason = resource, path, status, reason
+        super().__init__(
+            f"clariBI answered {path} ({resource}) with HTTP {status}: {reason} "
+            "`claribi-export doctor` shows what this account answers; please report it if it stays."
+        )
+
+
+class NotFound(CallFailed):
+    """There is nothing at `path`: an object that was deleted, or a list that this account's API has not."""
+
+    def __init__(self, resource: str, path: str, reason: str) -> None:
+        super().__init__(resource, path, 404, reason)
 
 
 class Refused(ClaribiError):
@@ -137,6 +158,17 @@ class WalkBroken(Untrustworthy):
         super().__init__(
             f"The list of {resource} cannot be trusted: {problem} The destination keeps the last good run; "
             "run again, and report it if it stays."
+        )
+
+
+class WalkUnproven(Untrustworthy):
+    """A list kept changing while it was read, so that it cannot be proven whole."""
+
+    def __init__(self, resource: str, problem: str) -> None:
+        self.resource = resource
+        super().__init__(
+            f"The list of {resource} could not be proven whole: {problem} The rows that were read are loaded and "
+            "nothing was marked deleted; run again when clariBI is quieter."
         )
 
 
