@@ -39,15 +39,9 @@ ARROW: Final[dict[Kind, pa.DataType]] = {
     "json": pa.string(),
 }
 
-_NONE: Final = type(None)
-_CLEAN: Final[dict[Kind, frozenset[type]]] = {
-    "text": frozenset({str}),
-    "bigint": frozenset({int}),
-    "double": frozenset({int, float}),
-    "bool": frozenset({bool}),
-    "timestamp": frozenset({str}),
-}
-"""Types that Arrow converts exactly or refuses. It would cut 1.5 to 1 and take true for 1.0 without a word."""
+_INTEGERS: Final[set[type]] = {int, type(None)}
+_ACCEPTED: Final[dict[Kind, set[type]]] = {"bigint": _INTEGERS, "double": _INTEGERS | {float}}
+"""Elsewhere Arrow converts exactly or refuses; but it cuts 1.5 to 1 and takes true for 1.0 without a word."""
 
 _INT64: Final = range(-(2**63), 2**63)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -123,23 +117,24 @@ def _at_once(values: list[Any], kind: Kind) -> pa.Array | None:
     """The whole column in one conversion; None, or an error of Arrow's, when it has to go value by value."""
     if kind == "json":
         return pa.array([None if value is None else json_bytes(value) for value in values], pa.string())
-    types = set(map(type, values)) - {_NONE}
-    if kind == "text" and types == {int}:
-        return pa.array(values, pa.int64()).cast(pa.string())
-    if not types <= _CLEAN[kind]:
-        return None
     if kind == "timestamp":
         return _instants(pa.array(values, pa.string()))
+    if kind in _ACCEPTED and set(map(type, values)) - _ACCEPTED[kind]:
+        return None
+    if kind == "text" and values and type(values[0]) is int and set(map(type, values)) <= _INTEGERS:
+        return pa.array(values, pa.int64()).cast(pa.string())
     array = pa.array(values, ARROW[kind])
     return None if kind == "text" and b"\0" in _bytes(array) else array
 
 
 def _instants(texts: pa.Array) -> pa.Array | None:
     """Arrow's own ISO 8601, for a column that has a zone in every text or in none."""
+    zoned = ARROW["timestamp"]
     try:
-        array = texts.cast(ARROW["timestamp"])
+        texts.drop_null().slice(0, 1).cast(zoned)
+        array = texts.cast(zoned)
     except pa.ArrowInvalid:
-        array = texts.cast(pa.timestamp("us")).cast(ARROW["timestamp"])
+        array = texts.cast(pa.timestamp("us")).cast(zoned)
     bounds = pc.min_max(array.cast(pa.int64())).as_py()
     if bounds["min"] is not None and (bounds["min"] < _FIRST_INSTANT or bounds["max"] > _LAST_INSTANT):
         return None
@@ -275,7 +270,8 @@ def _without_signatures(array: pa.Array) -> pa.Array:
 
     Such a link opens the file for whoever reads the cell, without a login.
     """
-    if b"=" not in (data := _bytes(array)) and b"%3" not in data:
+    data = _bytes(array)
+    if b"=" not in data and (b"%" not in data or b"%3" not in data):
         return array
     suspects = pc.match_substring_regex(array, _MAYBE_SIGNED)
     rows = pc.indices_nonzero(suspects).to_pylist()

@@ -11,8 +11,10 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -80,6 +82,8 @@ class _Extra:
         self.notes[f"{self.table}{finding}"] = None
 
     def column(self, length: int) -> pa.Array:
+        if not self.rows:
+            return pa.nulls(length, ARROW["json"])
         return typed([self.rows.get(row) for row in range(length)], "json")[0]
 
 
@@ -87,14 +91,17 @@ class _Extra:
 class _Rows:
     """The rows of a child table: each element, the row of its parent, its place in the parent's list."""
 
-    elements: list[Any] = field(default_factory=list)
-    owners: list[int] = field(default_factory=list)
-    positions: list[int] = field(default_factory=list)
+    elements: list[Any]
+    owners: np.ndarray[tuple[int], np.dtype[np.int64]]
+    positions: np.ndarray[tuple[int], np.dtype[np.int64]]
 
-    def add(self, owner: int, elements: Sequence[Any]) -> None:
-        self.elements.extend(elements)
-        self.owners.extend([owner] * len(elements))
-        self.positions.extend(range(len(elements)))
+    @classmethod
+    def of(cls, lists: Sequence[Sequence[Any] | None]) -> "_Rows":
+        """All elements of the lists, one list a parent, one after the other."""
+        lengths = np.fromiter((len(found) if found else 0 for found in lists), np.int64, len(lists))
+        starts = np.repeat(lengths.cumsum() - lengths, lengths)
+        elements = list(chain.from_iterable(filter(None, lists)))
+        return cls(elements, np.repeat(np.arange(len(lists)), lengths), np.arange(len(elements)) - starts)
 
 
 @dataclass
@@ -128,8 +135,8 @@ class _Batch:
         extra = _Extra(table.name, self.notes)
         owner, key = table.key
         ours = {
-            owner: parent_ids.take(pa.array(rows.owners, pa.int64())),
-            "position": pa.array(rows.positions, pa.int64()),
+            owner: parent_ids.take(pa.array(rows.owners)),
+            "position": pa.array(rows.positions),
         }
         arrays = self._arrays(rows.elements, self._plan(rows.elements, table), extra, ours)
         if key not in ours:
@@ -179,7 +186,11 @@ def _frame(arrays: dict[str, pa.Array], extra: _Extra, table: Table) -> pd.DataF
 
 def _values(items: Items, feed: Feed, placed: Plan, extra: _Extra) -> tuple[list[Any], dict[int, Path]]:
     """A column's values, and for those that are not from its first field the field they are from."""
-    first, *others = (_read(items, path, placed) for path in feed.paths)
+    columns = [_read(items, path) for path in feed.paths]
+    for path, values in zip(feed.paths, columns, strict=True):
+        if len(path) == 1 and path[0] in placed.parts:
+            values[:] = [None if isinstance(value, dict) else value for value in values]
+    first, *others = columns
     origins: dict[int, Path] = {}
     for path, values in zip(feed.paths[1:], others, strict=True):
         for row, value in enumerate(values):
@@ -199,14 +210,11 @@ def _same(one: Any, other: Any) -> bool:
     return type(one) is type(other) and not isinstance(one, dict | list) and one == other
 
 
-def _read(items: Items, path: Path, placed: Plan) -> list[Any]:
-    field, *key = path
-    if key:
-        objects = (item.get(field) for item in items)
-        return [value.get(key[0]) if isinstance(value, dict) else None for value in objects]
-    values = [item.get(field) for item in items]
-    if field in placed.parts:
-        return [None if isinstance(value, dict) else value for value in values]
+def _read(items: Items, path: Path) -> list[Any]:
+    """What each item has at one place."""
+    values = [item.get(path[0]) for item in items]
+    for key in path[1:]:
+        values = [value.get(key) if isinstance(value, dict) else None for value in values]
     return values
 
 
@@ -234,22 +242,23 @@ def _keep_homeless(items: Items, placed: Plan, extra: _Extra) -> None:
 
 def _take_lists(items: Items, child: Table, paths: tuple[Path, ...], extra: _Extra) -> tuple[_Rows, Items]:
     """The child's rows, and the items without the lists that were inside an object."""
-    rows = _Rows()
+    places = [_read(items, path) for path in paths]
+    taken: list[list[Any] | None] = [None] * len(items)
     slimmer: dict[int, Mapping[str, Any]] = {}
-    places = [[_at(item, path) for item in items] for path in paths]
-    for row, values in enumerate(zip(*places, strict=True)):
-        taken = False
-        for path, value in zip(paths, values, strict=True):
+    if len(places) == 1 and set(map(type, places[0])) <= {list, type(None)}:
+        taken, places = places[0], []
+    for path, values in zip(paths, places, strict=False):
+        for row, value in enumerate(values):
             if value is None:
                 continue
-            elements = None if taken else _elements(value, child)
-            if elements:
-                taken = True
-                rows.add(row, elements)
-                slimmer |= {row: _without(items[row], path)} if len(path) > 1 else {}
-            elif elements is None and len(path) == 1:
+            elements = None if taken[row] else _elements(value, child)
+            if elements is None and len(path) == 1:
                 extra.put(row, path, value)
                 extra.note(f": {path[0]} that is no list, or comes twice, is kept in extra.")
+            elif elements:
+                taken[row] = elements
+                slimmer |= {row: _without(items[row], path)} if len(path) > 1 else {}
+    rows = _Rows.of(taken)
     if set(map(type, rows.elements)) - {dict}:
         rows.elements = [_as_object(element, child) for element in rows.elements]
     return rows, [slimmer.get(row, item) for row, item in enumerate(items)] if slimmer else items
@@ -283,13 +292,6 @@ def _with_name(element: dict[str, Any], name: str, child: Table) -> dict[str, An
     return {field: name, **element}
 
 
-def _at(item: Mapping[str, Any], path: Path) -> Any:
-    value = item.get(path[0])
-    for key in path[1:]:
-        value = value.get(key) if isinstance(value, dict) else None
-    return value
-
-
 def _without(item: Mapping[str, Any], path: Path) -> dict[str, Any]:
     field, key = path
     return {**item, field: {name: value for name, value in item[field].items() if name != key}}
@@ -311,7 +313,7 @@ def _unique_ids(ids: pa.Array, rows: _Rows, extra: _Extra) -> pa.Array:
     """An id for each element that its parent has only once, so that the merge keeps them all."""
     seen = set()
     texts = ids.to_pylist()
-    for row, (owner, position) in enumerate(zip(rows.owners, rows.positions, strict=True)):
+    for row, (owner, position) in enumerate(zip(rows.owners.tolist(), rows.positions.tolist(), strict=True)):
         given = texts[row] or ""
         unique = given or f"#{position}"
         while (owner, unique) in seen:
