@@ -49,7 +49,7 @@ class Table:
     name_field: str = ""
     """Of a child: the field that takes an element's name when the rows come as an object and not as a list."""
     bare_field: str = ""
-    """Of a child: the field that takes an element which is no object."""
+    """Of a child: the field that takes an element, or the value of a name, that is no object."""
     by_day: "Table | None" = None
     """Of a child: where its rows that have a value are kept once a day."""
 
@@ -137,7 +137,7 @@ DASHBOARD_WIDGETS: Final = Table(
     merge_key="dashboard_id",
     lists=("widgets", "configuration.widgets"),
     name_field="id",
-    bare_field="id",
+    bare_field="value",
     by_day=WIDGET_HISTORY,
     columns=(
         _ours("dashboard_id", "text", "The dashboard, as `dashboards.id`."),
@@ -285,16 +285,18 @@ EXPORT_RUNS: Final = Table(
 )
 
 
-def _with_children(tables: tuple[Table, ...]) -> Iterator[Table]:
-    for table in tables:
-        yield table
-        for child in table.children:
-            yield child
-            if child.by_day:
-                yield child.by_day
+def family(table: Table) -> Iterator[Table]:
+    """Give a table and those that are filled from the same answers."""
+    yield table
+    for child in table.children:
+        yield child
+        if child.by_day:
+            yield child.by_day
 
 
 TABLES: Final = {
-    table.name: table for table in _with_children((REPORTS, DASHBOARDS, DATA_SOURCES, USAGE, ORGANIZATION, EXPORT_RUNS))
+    table.name: table
+    for parent in (REPORTS, DASHBOARDS, DATA_SOURCES, USAGE, ORGANIZATION, EXPORT_RUNS)
+    for table in family(parent)
 }
 """Every table by name, in the order the documentation lists them."""
