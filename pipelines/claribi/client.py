@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Self
-from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import httpx
 
@@ -17,7 +17,7 @@ from pipelines.claribi.answers import API_KEY, LOGIN, MCP_KEY, Answer, Credentia
 from pipelines.claribi.auth import Login
 from pipelines.claribi.dialect import IDENTITY, Dialect, auth_headers, candidates, names_an_account
 from pipelines.claribi.errors import ENV_PREFIX, CallFailed, ClaribiError, ForeignOrigin, NotFound, NotJson
-from pipelines.claribi.origin import Origin, host_of, safe_elsewhere
+from pipelines.claribi.origin import Origin, host_of, joined, safe_elsewhere
 from pipelines.claribi.pace import SYSTEM_CLOCK, Calls, Clock, Pace
 from pipelines.claribi.retry import Call, Retrying
 from pipelines.claribi.settings import ClaribiSettings, Scheme
@@ -132,7 +132,7 @@ class Client:
 
     def _url(self, dialect: Dialect, resource: str, path: str = "") -> str:
         if "://" in path or path.startswith("/"):
-            return urljoin(str(self._origin), path)
+            return joined(str(self._origin), path)
         return f"{self._origin}{dialect.prefix}{dialect.path(resource, path)}"
 
     def _find_out(self) -> tuple[Dialect, Answer]:
@@ -189,7 +189,7 @@ class Client:
             target = answer.headers.get("location")
             if answer.status not in REDIRECTS or not target:
                 return answer
-            url = urljoin(call.url, target)
+            url = joined(call.url, target)
         raise CallFailed(resource, urlsplit(call.url).path, answer.status, "it redirects without an end.")
 
     def _authorised(self, call: Call, scheme: Scheme) -> Answer:

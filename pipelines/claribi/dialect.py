@@ -75,7 +75,8 @@ class Dialect:
 
 def candidates(api_key: str | None, *, prefix: str | None = None, scheme: Scheme | None = None) -> list[Dialect]:
     """The dialects to try, the likeliest first; at most six. `prefix` and `scheme` narrow them."""
-    first = "/api/" if api_key is None or api_key.startswith("claribi_sk_") else "/api/v1/"
+    unversioned = scheme == "jwt" or (api_key or "").startswith("claribi_sk_")
+    first = "/api/" if unversioned else "/api/v1/"
     prefixes = [prefix] if prefix else sorted(PREFIXES, key=lambda one: one != first)
     return [Dialect(one, way) for one in prefixes for way in ((scheme,) if scheme else SCHEMES[one])]
 

@@ -1,6 +1,6 @@
 """Which addresses are clariBI's own: the only place the key is sent to."""
 
-from urllib.parse import SplitResult, quote, urlsplit
+from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from pipelines.claribi.settings import LOOPBACK
 
@@ -36,6 +36,14 @@ class Origin:
         path = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~")
         query = quote(parts.query, safe="/%:@!$&'()*+,;=~?[]")
         return f"{self._base}{path}?{query}" if query else f"{self._base}{path}"
+
+
+def joined(base: str, target: str) -> str:
+    """The address that a link or a redirect found at `base` leads to; one that cannot be read stays as it is."""
+    try:
+        return urljoin(base, target)
+    except ValueError:
+        return target
 
 
 def host_of(url: str) -> str:

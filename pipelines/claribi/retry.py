@@ -115,4 +115,5 @@ class Retrying:
     def _given_up(self, call: Call, trouble: Trouble, tries: int) -> ClaribiError:
         if trouble.status == HTTPStatus.TOO_MANY_REQUESTS:
             return self._pace.come_back_later(WINDOW_S)
-        return Unreachable(str(call), trouble.reason, tries)
+        status = f"HTTP {trouble.status}, " if trouble.status else ""
+        return Unreachable(str(call), f"{status}{trouble.reason}", tries)

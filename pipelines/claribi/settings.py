@@ -81,8 +81,10 @@ class ClaribiSettings(BaseConfiguration):
                     "or set both …__EMAIL and …__PASSWORD. `claribi-export init` asks for it and stores it.",
                 )
         elif not self.api_key:
+            raise SettingError("api_key", f"is missing, and AUTH_SCHEME is {self.auth_scheme!r}, which needs one.")
+        elif not self.api_key.isascii() or not self.api_key.isprintable() or " " in self.api_key:
             raise SettingError(
-                "api_key", f"is missing, and AUTH_SCHEME is {self.auth_scheme!r}, which needs one."
+                "api_key", "holds a blank or a character that no key has; copy the key alone, once more."
             )
 
     def _check_base_url(self) -> None:
@@ -92,13 +94,9 @@ class ClaribiSettings(BaseConfiguration):
         if parts.username or parts.password or parts.query or parts.fragment:
             raise SettingError("base_url", "must be an address alone, without a user, query or fragment.")
         if parts.scheme == "http" and parts.hostname not in LOOPBACK:
-            raise SettingError(
-                "base_url", "begins with http://, which would send the key in clear text; use https://."
-            )
+            raise SettingError("base_url", "begins with http://, which would send the key in clear text; use https://.")
         if parts.path.rstrip("/") not in ("", "/api", "/api/v1"):
-            raise SettingError(
-                "base_url", f"has the path {parts.path!r}; it may be empty, /api/ or /api/v1/."
-            )
+            raise SettingError("base_url", f"has the path {parts.path!r}; it may be empty, /api/ or /api/v1/.")
 
     def _check_numbers(self) -> None:
         if not 0 <= self.reserve < 1:
@@ -120,9 +118,7 @@ def _filled(name: str, value: str | None) -> str | None:
     if value is None:
         return None
     if not value.strip():
-        raise SettingError(
-            name, "is set but empty. In GitHub Actions this means that the secret does not exist."
-        )
+        raise SettingError(name, "is set but empty. In GitHub Actions this means that the secret does not exist.")
     if value.strip().lower() in PLACEHOLDERS:
         raise SettingError(name, "still holds the example's placeholder.")
     return value.strip()

@@ -11,11 +11,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeVar
-from urllib.parse import parse_qsl, urljoin, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from pipelines.claribi.client import Client, Params
 from pipelines.claribi.dialect import Page, read_page
 from pipelines.claribi.errors import NotFound, WalkBroken
+from pipelines.claribi.origin import joined
 from pipelines.claribi.tally import Order, Tally
 
 ATTEMPTS = 3
@@ -168,7 +169,7 @@ class Walk:
             answer = self._client.get(path, params, resource=self._resource)
             page = read_page(answer.body, what=f"the list of {self._resource} ({urlsplit(answer.url).path})")
             if page.link:
-                link = self._client.own_url(urljoin(answer.url, page.link), what=f"the next page of {self._resource}")
+                link = self._client.own_url(joined(answer.url, page.link), what=f"the next page of {self._resource}")
                 page = replace(page, link=link)
             if page.items or not (page.link or page.cursor or page.total):
                 break

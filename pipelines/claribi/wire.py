@@ -61,7 +61,7 @@ class Wire:
                 response.read()
             finally:
                 response.close()
-        except httpx.RequestError as error:
+        except (httpx.RequestError, httpx.InvalidURL) as error:
             reason = self._describe(error)
         else:
             return response
@@ -77,7 +77,7 @@ class Wire:
                 self._pools[place] = httpx.HTTPTransport(limits=LIMITS, proxy=proxy_to(url))
             return self._pools[place]
 
-    def _describe(self, error: httpx.RequestError) -> str:
+    def _describe(self, error: Exception) -> str:
         match error:
             case httpx.ConnectTimeout():
                 return f"no connection within {self._timeout_s:g} s."
