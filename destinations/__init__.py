@@ -1,1 +1,5 @@
-"""The destinations that this project adds to dlt's own."""
+"""The destinations that this project adds to dlt's own; dlt finds them here by name."""
+
+from destinations.csv_files import csv_files
+
+__all__ = ["csv_files"]

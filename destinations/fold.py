@@ -18,7 +18,8 @@ Columns = dict[str, TColumnSchema]
 """Columns by name, in stored order; of dlt's column schema only what `type_of` keeps."""
 
 POSITION = "_dlt_position"
-MEMORY_LIMIT = "256MB"
+MEMORY = "200MB"
+"""Enough for millions of rows of usual width, and little enough for a small runner."""
 MISFIT = "a value does not fit its column"
 """How DuckDB's error begins when `fold` met one; the rest of the text names column and value."""
 
@@ -100,14 +101,14 @@ def literal(text: str) -> str:
 
 
 @contextmanager
-def workbench() -> Iterator[duckdb.DuckDBPyConnection]:
+def workbench(memory: str = MEMORY) -> Iterator[duckdb.DuckDBPyConnection]:
     """A private DuckDB that never takes much memory: what does not fit goes to a temporary folder."""
     with TemporaryDirectory(prefix="claribi-export-") as spill:
         connection = duckdb.connect(
             ":memory:",
             config={
-                "memory_limit": MEMORY_LIMIT,
-                "threads": 2,
+                "memory_limit": memory,
+                "threads": 1,  # A second one would need as much memory again, and gains little on one file.
                 "temp_directory": spill,
                 "autoinstall_known_extensions": "false",
                 "autoload_known_extensions": "false",

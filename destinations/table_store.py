@@ -39,8 +39,8 @@ from dlt.destinations.impl.duckdb.factory import DuckDbTypeMapper
 from dlt.destinations.job_impl import FinalizedLoadJob
 from dlt.destinations.utils import verify_schema_merge_disposition, verify_unsupported_merge_options
 
-from destinations.errors import ColumnTypeChanged, OutOfDate
-from destinations.fold import MISFIT, Plan, Table, Way, fold, quoted, type_of, workbench
+from destinations.errors import ColumnTypeChanged, OutOfDate, TooLittleMemory
+from destinations.fold import MEMORY, MISFIT, Plan, Table, Way, fold, quoted, type_of, workbench
 from destinations.package import Package
 from destinations.selection import Selection
 from destinations.system_tables import SystemTables
@@ -98,6 +98,8 @@ class TableStoreConfiguration(DestinationClientDwhConfiguration):
     """Per table, which columns to write and in which order; its keys are always written."""
     sort: dict[str, list[str]] | None = None
     """Per table, columns to sort by, such as `created_at` or `created_at desc`; else rows keep their place."""
+    memory: str = MEMORY
+    """What DuckDB may take while it folds a load."""
 
 
 TConfiguration = TypeVar("TConfiguration", bound=TableStoreConfiguration)
@@ -162,7 +164,9 @@ class TableStoreClient(JobClientBase, WithStateSync):
         pass
 
     def read_table(self, name: str) -> pa.RecordBatchReader | None:
-        """All rows of a stored table, in pieces, typed by the stored columns (JSON as text); None when there is none.
+        """All rows of a stored table, in pieces and in no certain order; None when there is no such table.
+
+        They are typed by the stored columns, JSON as text.
 
         The store stays locked for other runs until the reader is used up or dropped.
         """
@@ -243,6 +247,9 @@ class TableStoreClient(JobClientBase, WithStateSync):
                 if not reason:
                     raise
                 raise ColumnTypeChanged(table, reason) from error
+            except duckdb.OutOfMemoryException as error:
+                reason = str(error).splitlines()[0]
+                raise TooLittleMemory(str(self.config), self.config.memory, f"{reason}.") from error
             else:
                 return
 
@@ -274,15 +281,14 @@ class TableStoreClient(JobClientBase, WithStateSync):
         with self._opened([name]) as (connection, stored):
             if name in stored:
                 columns = ", ".join(map(quoted, stored[name].columns))
-                query = f"SELECT {columns} FROM {stored[name].relation} ORDER BY {stored[name].order}"
-                reader = connection.sql(query).to_arrow_reader(50_000)
+                reader = connection.sql(f"SELECT {columns} FROM {stored[name].relation}").to_arrow_reader(50_000)
                 yield reader.schema
                 yield from reader
 
     @contextmanager
     def _opened(self, names: Collection[str]) -> Iterator[tuple[duckdb.DuckDBPyConnection, dict[str, Table]]]:
         """Lock the store and read these tables."""
-        with self.backend.lock(), workbench() as connection:
+        with self.backend.lock(), workbench(self.config.memory) as connection:
             yield connection, self.backend.read(connection, names)
 
     def _commit(self, package: Package) -> None:
