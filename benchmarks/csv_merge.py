@@ -78,7 +78,8 @@ def measure(tool: str, night: bool, folder: str, arguments: argparse.Namespace) 
     command = [sys.executable, "-m", "benchmarks.csv_merge", "--tool", tool, "--folder", folder]
     command += ["--reports", str(arguments.reports), "--changes", str(arguments.changes)] + ["--night"] * night
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    written = sum(file.stat().st_size for file in Path(folder).rglob("*.csv*"))
+    files = (file for file in Path(folder).rglob("*.csv*") if Path(folder, "dlt") not in file.parents)
+    written = sum(file.stat().st_size for file in files)
     return f"{tool:<12} {'night' if night else 'first':<6} {done.stdout.strip()}  {written / 1e6:>6.0f} MB of files"
 
 

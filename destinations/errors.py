@@ -3,12 +3,16 @@
     DestinationError              exit 5  root
     ├── UnknownSelection          exit 2  terminal   `tables`, `columns` or `sort` name what does not exist
     ├── ColumnTypeChanged         exit 5  terminal   a value does not fit the column it belongs to
+    ├── TooLittleMemory           exit 5  terminal   the fold of a load needs more than it is allowed
     ├── StoreBusy                 exit 5  transient  another run holds the store
     ├── OutOfDate                 exit 5  transient  someone wrote between our read and our commit
     ├── StoreUnusable             exit 5  terminal   the folder cannot be read or written
     ├── StoreFull                 exit 5  terminal   no room is left
     ├── FileChanged               exit 5  terminal   another program edited, broke or removed one of our files
-    └── ManifestBroken            exit 5  terminal   the store's own record cannot be read
+    ├── ManifestBroken            exit 5  terminal   the store's own record cannot be read
+    ├── AmbiguousName             exit 2  terminal   a DuckDB file is called as its dataset
+    ├── StorageVersion            exit 5  terminal   a DuckDB file of another version
+    └── LoadFailed                exit 5  transient  one of dlt's own destinations refused or cannot be reached
 
 Terminal and transient are dlt's words: terminal means that a retry cannot help, so dlt stops at once. Texts are for
 people: what happened, to which object, what to do next. No text ever holds a secret.
@@ -48,6 +52,17 @@ class ColumnTypeChanged(DestinationError, DestinationTerminalException):
         super().__init__(
             f"A value does not fit its column in {table}: {reason} Nothing was written. "
             "If the source has really changed the type, drop the table's data and load it again."
+        )
+
+
+class TooLittleMemory(DestinationError, DestinationTerminalException):
+    """The fold of a load needs more memory than it is allowed; very long texts do that, many rows do not."""
+
+    def __init__(self, store: str, allowed: str, reason: str) -> None:
+        self.store, self.allowed, self.reason = store, allowed, reason
+        super().__init__(
+            f"{store} could not be brought up to date within {allowed} of memory: {reason} Nothing was written. "
+            "Allow more with the destination's setting `memory`, such as 1GB."
         )
 
 
@@ -113,4 +128,39 @@ class ManifestBroken(DestinationError, DestinationTerminalException):
         super().__init__(
             f"{file} is the export's own record and cannot be read: {reason} Restore it from a copy, or move the "
             "whole folder away to start a new one."
+        )
+
+
+class AmbiguousName(DestinationError, DestinationTerminalException):
+    """A DuckDB file has the name of the dataset in it."""
+
+    exit_code = 2
+
+    def __init__(self, file: Path, dataset: str) -> None:
+        self.file, self.dataset = file, dataset
+        super().__init__(
+            f"{file} has the name of the dataset that it would hold ({dataset}): DuckDB could not tell the two apart. "
+            "Give the file another name in DESTINATION__DUCKDB__CREDENTIALS, such as warehouse.duckdb."
+        )
+
+
+class StorageVersion(DestinationError, DestinationTerminalException):
+    """A DuckDB file was written by a version that this one cannot read."""
+
+    def __init__(self, file: Path, ours: str, reason: str) -> None:
+        self.file, self.ours, self.reason = file, ours, reason
+        super().__init__(
+            f"{file} was written by another version of DuckDB, which {ours} cannot read. Use the version that wrote it, "
+            f"or let this one write a new file. DuckDB says: {reason}"
+        )
+
+
+class LoadFailed(DestinationError, DestinationTransientException):
+    """One of dlt's own destinations could not be reached, or refused; `reason` is its own sentence."""
+
+    def __init__(self, destination: str, reason: str) -> None:
+        self.destination, self.reason = destination, reason
+        super().__init__(
+            f"{destination} did not take the load: {reason} What was read is kept on this machine and is loaded first "
+            "by the next run; check the destination's address, user and rights, then run again."
         )
