@@ -28,9 +28,10 @@ from pipelines.claribi.errors import (
     Unreachable,
 )
 from pipelines.claribi.wire import proxy_to
-from pipelines.sandbox import DIALECTS, KB, Limits, Sandbox, faults, serve
+from pipelines.sandbox import DIALECTS, KB, Limits, Sandbox, faults
 from tests.fake_api import ACCOUNT, KEY, SPOKEN, answer, client_of, how, settings
 from tests.fake_clock import FakeClock
+from tests.stage import finish_calls, serve_stage
 
 PAGE = answer({"count": 0, "next": None, "results": []})
 NO_KEY_SEEN = answer({"detail": "Authentication credentials were not provided."}, 401)
@@ -637,19 +638,28 @@ def test_the_client_itself_shows_no_key():
 # Over a real connection
 
 
+@pytest.fixture(scope="module")
+def stage():
+    with serve_stage() as stage:
+        yield stage
+
+
 @contextmanager
-def sandbox_client(sandbox, clock=None, **changes):
-    with serve(sandbox) as server:
-        read = settings(**{"api_key": sandbox.account.key, "base_url": server.url, "retry_wait": 0.01, **changes})
-        with Client(read, **({"clock": clock} if clock else {})) as client:
+def sandbox_client(stage, sandbox, clock=None, **changes):
+    stage.sandbox = sandbox
+    read = settings(**{"api_key": sandbox.account.key, "base_url": stage.url, "retry_wait": 0.01, **changes})
+    with Client(read, **({"clock": clock} if clock else {})) as client:
+        try:
             yield client
+        finally:
+            finish_calls()
 
 
 @pytest.mark.parametrize("name", DIALECTS)
-def test_every_dialect_of_the_sandbox_is_found_out(name):
+def test_every_dialect_of_the_sandbox_is_found_out(stage, name):
     spoken = DIALECTS[name]
     sandbox = Sandbox(spoken)
-    with sandbox_client(sandbox) as client:
+    with sandbox_client(stage, sandbox) as client:
         assert client.connect() == Dialect(spoken.prefix, spoken.key_scheme)
         assert client.identity().body["organization"]["name"] == "Morgenrot Coffee Roasters"
         assert client.get(resource="usage").body["ai_credits_remaining"] == 5000
@@ -661,19 +671,19 @@ def test_every_dialect_of_the_sandbox_is_found_out(name):
 @pytest.mark.parametrize(
     "fault", [faults.reset, faults.truncated, faults.cut_json, faults.stalled, faults.server_error]
 )
-def test_a_broken_answer_is_asked_for_again_over_http(fault):
+def test_a_broken_answer_is_asked_for_again_over_http(stage, fault):
     sandbox = Sandbox(KB)
     sandbox.faults.add(fault(path="*/reports/"))
-    with sandbox_client(sandbox, timeout=0.3) as client:
+    with sandbox_client(stage, sandbox, timeout=0.3) as client:
         assert client.get(resource="reports").body["count"] == 1240
         assert client.calls.retried == 1
 
 
-def test_a_server_that_stays_silent_is_given_up():
+def test_a_server_that_stays_silent_is_given_up(stage):
     sandbox = Sandbox(KB)
     sandbox.faults.add(faults.stalled(path="*/reports/", times=None))
     with (
-        sandbox_client(sandbox, timeout=0.1, retry_tries=2) as client,
+        sandbox_client(stage, sandbox, timeout=0.1, retry_tries=2) as client,
         pytest.raises(Unreachable, match=r"failed 2 times, the last time with: silence for 0.1 s"),
     ):
         client.get(resource="reports")
@@ -688,29 +698,29 @@ def test_nobody_at_the_address_is_unreachable():
 
 
 @pytest.mark.parametrize("tells", ["seconds", "date", "reset", "nothing"])
-def test_a_spent_limit_of_the_sandbox_is_waited_out(tells):
+def test_a_spent_limit_of_the_sandbox_is_waited_out(stage, tells):
     clock = FakeClock()
     sandbox = Sandbox(KB, limits=Limits(limit=3, window_s=60, retry_after=tells, clock=lambda: clock.now().timestamp()))
-    with sandbox_client(sandbox, clock=clock, retry_tries=10, retry_wait=1.0) as client:
+    with sandbox_client(stage, sandbox, clock=clock, retry_tries=10, retry_wait=1.0) as client:
         for _ in range(7):
             client.get(resource="reports")
     assert 120 <= clock.slept_s < 300
 
 
-def test_a_missing_scope_of_the_sandbox_is_named():
+def test_a_missing_scope_of_the_sandbox_is_named(stage):
     sandbox = Sandbox(KB)
     sandbox.account.permissions = frozenset({"reports:read"})
-    with sandbox_client(sandbox) as client:
+    with sandbox_client(stage, sandbox) as client:
         client.get(resource="reports")
         with pytest.raises(ScopeMissing, match="Give the key the permission dashboards:read"):
             client.get(resource="dashboards")
 
 
-def test_a_plan_without_the_api_is_named():
+def test_a_plan_without_the_api_is_named(stage):
     sandbox = Sandbox(KB)
     sandbox.account.plan_has_api = False
     with (
-        sandbox_client(sandbox) as client,
+        sandbox_client(stage, sandbox) as client,
         pytest.raises(Refused, match="API access needs the Professional plan or higher"),
     ):
         client.connect()

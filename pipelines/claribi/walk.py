@@ -2,7 +2,9 @@
 
 clariBI documents neither an order nor a snapshot: rows that come and go while pages are turned make others appear
 twice or not at all. So a walk counts. It is proven when the different ids are as many as the list says it has, and
-that number did not move; where a list tells no number, when it comes to an explicit end and no page repeats.
+that number did not move; where a list tells no number, when it comes to an end and no page repeats. What no count can
+see: a row that goes from the part already read while another comes in the part still to be read. The row that slipped
+by between them comes with the next walk.
 """
 
 from collections import deque
@@ -125,8 +127,6 @@ class Walk:
         numbers = range(2, -(-total // len(page.items)) + 1)
         for page in in_order(lambda number: self._numbered(numbering, number), numbers, self._in_flight):
             yield page
-            if not page.items and self._tally.distinct == total:
-                return  # the first page was shorter than the others, so that they took fewer than it seemed
         if numbers and page.link and self._tally.distinct < total:
             yield from self._linked_pages(page, SLACK_PAGES)
 
@@ -148,11 +148,24 @@ class Walk:
         """The pages after the first of a list that says neither how much it has nor what follows."""
         for number in range(2, CHAIN_PAGES):
             page = self._numbered(numbering, number)
-            same = [item.get("id") for item in page.items] == [item.get("id") for item in numbering.first.items]
-            if not page.items or (number == 2 and same and len(page.items) != self._page_size):
-                return  # this was the end, or the list is not paged at all
+            if not page.items or (number == 2 and self._is_all(numbering.first, page)):
+                return
             yield page
         raise WalkBroken(self._resource, f"it has not ended after {CHAIN_PAGES:,} pages.")
+
+    def _is_all(self, first: Page, second: Page) -> bool:
+        """Whether a second page that repeats the first one means that the first was the whole list.
+
+        It was if it is not as long as a page, for then the list is not paged at all. If it is, a server that leaves
+        the word for what follows out at the end would have used it on a shorter page.
+        """
+        if [item.get("id") for item in first.items] != [item.get("id") for item in second.items]:
+            return False
+        if len(first.items) != self._page_size:
+            return True
+        shorter = self._page_size - 1
+        page = self._read("", {"page_size": shorter, "limit": shorter, "page": 1})
+        return len(page.items) == shorter and bool(page.link or page.cursor)
 
     def _numbered(self, numbering: "Numbering", number: int) -> Page:
         """The n-th page, counted from 1; an empty one where there is none."""
@@ -213,8 +226,12 @@ class Numbering:
 
 
 def in_order(call: Callable[[In], Out], arguments: Iterable[In], in_flight: int = 4) -> Iterator[Out]:
-    """Make calls in threads, a few at once; the results come in the order of the arguments. An error ends it."""
-    pool = ThreadPoolExecutor(in_flight)
+    """Make calls in threads, a few at once; the results come in the order of the arguments.
+
+    An error, or a consumer that stops, ends it at once: calls that are under way then are not waited for, since they
+    may be sitting out a limit.
+    """
+    pool = ThreadPoolExecutor(in_flight, thread_name_prefix="pages")
     window: deque[Future[Out]] = deque()
     try:
         for argument in arguments:

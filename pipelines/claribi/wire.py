@@ -45,10 +45,12 @@ class Wire:
         self._given = transport
         self._pools: dict[tuple[str, str], httpx.HTTPTransport] = {}
         self._lock = threading.Lock()
+        self._closed = False
 
     def close(self) -> None:
-        """Close the connections; a transport that was passed in stays open."""
+        """Close the connections and open no more; a transport that was passed in stays open."""
         with self._lock:
+            self._closed = True
             while self._pools:
                 self._pools.popitem()[1].close()
 
@@ -72,6 +74,8 @@ class Wire:
             return self._given
         parts = urlsplit(url)
         with self._lock:
+            if self._closed:
+                raise RuntimeError("the client has been closed")
             place = (parts.scheme, parts.netloc)
             if place not in self._pools:
                 self._pools[place] = httpx.HTTPTransport(limits=LIMITS, proxy=proxy_to(url))
