@@ -109,7 +109,7 @@ class CsvFolder:
 
     def _write(self, connection: duckdb.DuckDBPyConnection, name: str, table: Table) -> Entry:
         """Stage one table's file."""
-        file = name.replace("%", "%25").replace("/", "%2F") + ".csv"
+        file = f"{name}.csv"  # dlt refuses a table's name that no file can have.
         shown = not name.startswith("_dlt_")
         excel = self._excel and shown
         entry = Entry(file if shown else f".claribi/{file}", 0, table.columns, excel)
@@ -158,12 +158,12 @@ def _to_crlf(file: Path) -> None:
     unix = file.rename(file.with_suffix(".unix"))
     with unix.open("rb") as source, file.open("wb") as target:
         target.write(BOM)
-        for piece in _rows_to_crlf(iter(lambda: source.read(PIECE), b"")):
+        for piece in rows_to_crlf(iter(lambda: source.read(PIECE), b"")):
             target.write(piece)
     unix.unlink()
 
 
-def _rows_to_crlf(pieces: Iterator[bytes]) -> Iterator[bytes]:
+def rows_to_crlf(pieces: Iterator[bytes]) -> Iterator[bytes]:
     """A quote opens or closes a cell, and a doubled one does both: every second part lies outside of quotes."""
     inside = 0
     for piece in pieces:

@@ -20,6 +20,7 @@ from dlt.common.destination.client import (
     DestinationClientDwhConfiguration,
     JobClientBase,
     LoadJob,
+    RunnableLoadJob,
     StateInfo,
     StorageSchemaInfo,
     WithStateSync,
@@ -36,7 +37,6 @@ from dlt.common.schema.utils import (
 )
 from dlt.common.storages.load_package import ParsedLoadJobFileName
 from dlt.destinations.impl.duckdb.factory import DuckDbTypeMapper
-from dlt.destinations.job_impl import FinalizedLoadJob
 from dlt.destinations.utils import verify_schema_merge_disposition, verify_unsupported_merge_options
 
 from destinations.errors import ColumnTypeChanged, OutOfDate, TooLittleMemory
@@ -230,8 +230,8 @@ class TableStoreClient(JobClientBase, WithStateSync):
         load_id: str,  # noqa: ARG002 - dlt's signature
         restore: bool = False,  # noqa: ARG002 - dlt's signature
     ) -> LoadJob:
-        """A job that is done already: its file waits in the package for `complete_load`."""
-        return FinalizedLoadJob(file_path)
+        """A job with nothing to do: its file waits in the package for `complete_load`."""
+        return Waiting(file_path)
 
     def complete_load(self, load_id: str) -> None:
         """Fold the load into the store and commit it in one step; nothing, when this load is in already."""
@@ -331,6 +331,13 @@ class TableStoreClient(JobClientBase, WithStateSync):
             dedup_sort=get_dedup_sort_tuple(table),
             order=self.selection.order(name),
         )
+
+
+class Waiting(RunnableLoadJob):
+    """A job that is done at once. dlt has a class for that, but nothing wakes dlt for it: it would sleep a second."""
+
+    def run(self) -> None:
+        """Nothing."""
 
 
 def _emptied(connection: duckdb.DuckDBPyConnection, name: str, stored: Table) -> Table:
