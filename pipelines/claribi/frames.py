@@ -125,11 +125,11 @@ class _Batch:
         moment = pa.scalar(self.captured_at, ARROW["timestamp"])
         arrays = self._arrays(items, placed, extra, {"captured_at": pa.repeat(moment, len(items))})
         key = table.key[0]
-        if key != "captured_at":
+        if table.fields(key):
             arrays[key] = _whole_ids(arrays[key], items, extra)
         for child, rows in lists:
             self._add_child(child, rows, arrays[key])
-        return _frame(arrays, extra, table)
+        return _frame(arrays, extra)
 
     def _add_child(self, table: Table, rows: _Rows, parent_ids: pa.Array) -> None:
         extra = _Extra(table.name, self.notes)
@@ -139,9 +139,9 @@ class _Batch:
             "position": pa.array(rows.positions),
         }
         arrays = self._arrays(rows.elements, self._plan(rows.elements, table), extra, ours)
-        if key not in ours:
-            arrays[key] = _unique_ids(arrays[key], rows, extra)
-        frame = self.children[table.name] = _frame(arrays, extra, table)
+        if fields := table.fields(key):
+            arrays[key] = _unique_ids(arrays[key], rows, fields, extra)
+        frame = self.children[table.name] = _frame(arrays, extra)
         if table.by_day:
             self.children[table.by_day.name] = self._of_the_day(frame, table.by_day)
 
@@ -177,10 +177,10 @@ class _Batch:
         return arrays
 
 
-def _frame(arrays: dict[str, pa.Array], extra: _Extra, table: Table) -> pd.DataFrame:
-    if table.column(EXTRA):
-        del arrays[EXTRA]
-        arrays[EXTRA] = extra.column(len(arrays[table.key[0]]))
+def _frame(arrays: dict[str, pa.Array], extra: _Extra) -> pd.DataFrame:
+    if EXTRA in arrays:
+        empty = arrays.pop(EXTRA)
+        arrays[EXTRA] = extra.column(len(empty))
     return pd.DataFrame({name: pd.arrays.ArrowExtensionArray(array) for name, array in arrays.items()})
 
 
@@ -245,8 +245,8 @@ def _take_lists(items: Items, child: Table, paths: tuple[Path, ...], extra: _Ext
     places = [_read(items, path) for path in paths]
     taken: list[list[Any] | None] = [None] * len(items)
     slimmer: dict[int, Mapping[str, Any]] = {}
-    if len(places) == 1 and set(map(type, places[0])) <= {list, type(None)}:
-        taken, places = places[0], []
+    if len(paths) == 1 == len(paths[0]) and set(map(type, places[0])) <= {list, type(None)}:
+        taken, places = places[0], []  # the usual case, without a look at each row
     for path, values in zip(paths, places, strict=False):
         for row, value in enumerate(values):
             if value is None:
@@ -309,11 +309,12 @@ def _whole_ids(ids: pa.Array, items: Items, extra: _Extra) -> pa.Array:
     return pa.array(texts, ids.type)
 
 
-def _unique_ids(ids: pa.Array, rows: _Rows, extra: _Extra) -> pa.Array:
+def _unique_ids(ids: pa.Array, rows: _Rows, fields: Sequence[str], extra: _Extra) -> pa.Array:
     """An id for each element that its parent has only once, so that the merge keeps them all."""
     seen = set()
     texts = ids.to_pylist()
-    for row, (owner, position) in enumerate(zip(rows.owners.tolist(), rows.positions.tolist(), strict=True)):
+    places = zip(rows.owners.tolist(), rows.positions.tolist(), rows.elements, strict=True)
+    for row, (owner, position, element) in enumerate(places):
         given = texts[row] or ""
         unique = given or f"#{position}"
         while (owner, unique) in seen:
@@ -321,6 +322,7 @@ def _unique_ids(ids: pa.Array, rows: _Rows, extra: _Extra) -> pa.Array:
         seen.add((owner, unique))
         texts[row] = unique
         if given not in ("", unique):
-            extra.put(row, ("id",), given)
+            field = next((name for name in fields if element.get(name) is not None), fields[0])
+            extra.put(row, (field,), element.get(field, given))
             extra.note(": an id that occurs twice got its position added; the original is kept in extra.")
     return pa.array(texts, ids.type)

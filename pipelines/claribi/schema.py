@@ -57,6 +57,11 @@ class Table:
         """Look a column up by name; None for one that only the destination knows."""
         return next((column for column in self.columns if column.name == name), None)
 
+    def fields(self, name: str) -> tuple[str, ...]:
+        """Where a column's values come from; empty for one of ours."""
+        column = self.column(name)
+        return column.fields if column else ()
+
     def json_columns(self) -> list[str]:
         """Columns whose text is JSON, which a frame alone cannot tell."""
         return [column.name for column in self.columns if column.kind == "json"]
@@ -188,10 +193,16 @@ DATA_SOURCES: Final = Table(
     columns=(
         _column("id", "text", "clariBI's id, as text in every dialect."),
         _column("name", "text", "The source's name.", "name", "title"),
-        _column("type", "text", "database, api, file, cloud …; else the same as `source_type`.", "type", "source_type"),
-        _column("engine", "text", "postgresql, google_analytics …"),
+        _column(
+            "type",
+            "text",
+            "database, api, file or cloud; where clariBI does not say, the same as `source_type`.",
+            "type",
+            "source_type",
+        ),
+        _column("engine", "text", "What it runs on: postgresql, google_analytics and so on."),
         _column("source_type", "text", "The newer dialect's word for the kind of source."),
-        _column("status", "text", "active, paused, error … in clariBI's own words."),
+        _column("status", "text", "active, paused, error or another word of clariBI's."),
         _column(
             "last_synced_at", "timestamp", "When it last brought data.", "last_synced_at", "last_sync_at", "last_sync"
         ),
