@@ -5,6 +5,7 @@ import json
 import httpx
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from pipelines.claribi.answers import (
@@ -42,6 +43,7 @@ JSON = st.recursive(
 )
 
 
+@hypothesis_settings(deadline=None)
 @given(JSON)
 def test_what_was_written_is_read(value):
     assert decode(json.dumps(value).encode()) == value

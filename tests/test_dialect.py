@@ -2,6 +2,7 @@
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from pipelines.claribi.dialect import Dialect, Page, auth_headers, candidates, names_an_account, read_page
@@ -197,6 +198,7 @@ JSON = st.recursive(
 )
 
 
+@hypothesis_settings(deadline=None)
 @given(JSON)
 def test_every_body_is_a_page_of_objects_or_an_unknown_envelope(body):
     try:

@@ -52,7 +52,8 @@ class Tally:
     @property
     def distinct(self) -> int:
         """How many different ids came."""
-        return int(np.unique(np.frombuffer(self._ids, dtype=np.int64)).size)
+        ids = np.sort(np.frombuffer(self._ids, dtype=np.int64))  # np.unique takes three times the memory
+        return int(ids.size and 1 + np.count_nonzero(ids[1:] != ids[:-1]))
 
     @property
     def order(self) -> Order:

@@ -7,6 +7,7 @@ see: a row that goes from the part already read while another comes in the part 
 by between them comes with the next walk.
 """
 
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,6 +28,9 @@ SLACK_PAGES = 20
 """How many pages a numbered list may have beyond those that its total accounts for."""
 CHAIN_PAGES = 200_000
 """How many pages a list without a total may have: twenty million objects."""
+
+QUICK_S = 0.01
+"""An answer within this time leaves nothing to gain by asking for several pages at once: threads would only cost."""
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -91,6 +95,7 @@ class Walk:
 
     def __iter__(self) -> Iterator[WalkedPage]:
         """Read the list, and again while it moves; at most `ATTEMPTS` times."""
+        before = None
         for attempt in range(1, ATTEMPTS + 1):
             self._attempt, self._tally = attempt, Tally(self._resource)
             with closing(self._pages()) as pages:
@@ -102,12 +107,16 @@ class Walk:
                         break
                 else:
                     self._tally.ended = True
-            if not self._tally.problem():
-                return
+            came = (self._tally.total, self._tally.distinct)
+            if not self._tally.problem() or (self._tally.ended and came == before):
+                return  # proven, or so much at rest that a further attempt would only say the same
+            before = came
 
     def _pages(self) -> Generator[Page]:
         """All pages of one attempt, in their order; each has been taken into the tally when the next is asked for."""
+        began = time.perf_counter()
         first = self._read("", self._sizes | {"page": 1})
+        in_flight = 1 if time.perf_counter() - began < QUICK_S else self._in_flight
         numbering = Numbering(first, self._sizes)
         self._refuse_step_back(numbering, first, 1)
         yield first
@@ -115,17 +124,17 @@ class Walk:
         if total and not size:
             raise WalkBroken(self._resource, f"it says that it has {total:,} objects, but its first page is empty.")
         if total and numbering.works:
-            yield from self._numbered_pages(numbering, total)
+            yield from self._numbered_pages(numbering, total, in_flight)
         elif first.link or first.cursor:
             yield from self._linked_pages(first, 2 * -(-total // size) + SLACK_PAGES if total else CHAIN_PAGES)
         elif total is None and first.items and not first.ends:
             yield from self._pages_to_an_empty_one(numbering)
 
-    def _numbered_pages(self, numbering: "Numbering", total: int) -> Iterator[Page]:
-        """The pages after the first that a known total accounts for, some at once."""
+    def _numbered_pages(self, numbering: "Numbering", total: int, in_flight: int) -> Iterator[Page]:
+        """The pages after the first that a known total accounts for."""
         page = numbering.first
         numbers = range(2, -(-total // len(page.items)) + 1)
-        for page in in_order(lambda number: self._numbered(numbering, number), numbers, self._in_flight):
+        for page in in_order(lambda number: self._numbered(numbering, number), numbers, in_flight):
             yield page
         if numbers and page.link and self._tally.distinct < total:
             yield from self._linked_pages(page, SLACK_PAGES)
@@ -140,7 +149,10 @@ class Walk:
             if hash(step) in steps:
                 raise WalkBroken(self._resource, "what it calls its next page has been read already.")
             steps.add(hash(step))
-            page = self._read(page.link) if page.link else self._read("", self._sizes | {"cursor": step})
+            try:
+                page = self._read(page.link) if page.link else self._read("", self._sizes | {"cursor": step})
+            except NotFound:
+                raise WalkBroken(self._resource, "what it calls its next page is not there (HTTP 404).") from None
             yield page
         raise WalkBroken(self._resource, f"it has not ended after {most:,} more pages.")
 
@@ -231,6 +243,9 @@ def in_order(call: Callable[[In], Out], arguments: Iterable[In], in_flight: int 
     An error, or a consumer that stops, ends it at once: calls that are under way then are not waited for, since they
     may be sitting out a limit.
     """
+    if in_flight == 1:
+        yield from map(call, arguments)
+        return
     pool = ThreadPoolExecutor(in_flight, thread_name_prefix="pages")
     window: deque[Future[Out]] = deque()
     try:
