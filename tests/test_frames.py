@@ -114,7 +114,7 @@ VERIFY = {
         "created_at": "2025-01-01T00:00:00Z",
         "expires_at": None,
     },
-    "organization": {"id": "o1", "name": "Acme Corp", "tier": "professional"},
+    "organization": {"id": "o1", "name": "Acme Corp", "tier": "professional", "logo": None},
     "user": {"id": "u1", "email": "user@example.com"},
 }
 STATUS = {

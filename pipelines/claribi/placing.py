@@ -90,6 +90,14 @@ def plan(items: Items, table: Table, known: Mapping[str, str]) -> Plan:
     )
 
 
+def read(items: Items, path: Path) -> list[Any]:
+    """What each item has at one place."""
+    values = [item.get(path[0]) for item in items]
+    for key in path[1:]:
+        values = [value.get(key) if isinstance(value, dict) else None for value in values]
+    return values
+
+
 def column_name(field: str) -> str | None:
     """The name dlt writes for a field; None where no column can have it.
 
