@@ -65,7 +65,8 @@ def plan(items: Items, table: Table, known: Mapping[str, str]) -> Plan:
     """Place every field of the batch; `known` are the destination's columns and their kinds."""
     names = {column.name for column in table.columns}
     known = {name: kind for name, kind in known.items() if name not in names and name[0] != "_"}
-    fields = dict.fromkeys(chain.from_iterable(dict.fromkeys(map(tuple, items))))
+    shapes = dict.fromkeys(map(tuple, items))  # a few, whatever the number of items
+    fields = dict.fromkeys(chain.from_iterable(shapes))
     spellings, newcomers, homeless = _sorted_out(fields, table, known)
     notes = [f"{table.name}: fields whose names no column can have are kept in extra."] if homeless else []
     fitted = {name: cast("Kind", kind) for name, kind in known.items() if kind in FITTED}
