@@ -409,7 +409,7 @@ VALUES = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS_INSIDE, inner, max_size=3), max_leaves=6
 )
 ITEMS = st.lists(st.dictionaries(st.sampled_from(FIELDS) | st.text(max_size=8), VALUES, max_size=8), max_size=5)
-MANY = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+MANY = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def shown(text: str) -> str:
