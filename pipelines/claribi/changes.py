@@ -4,7 +4,7 @@ Only new and changed rows are loaded: a quiet night writes next to nothing, and 
 changed. Rows are compared by fingerprints that DuckDB computes: a million of them take some 60 MB.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -34,6 +34,9 @@ class Held(Protocol):
     def takes(self, table: str) -> frozenset[str] | None:
         """The columns that the destination was told to take; None: all of them; an empty set: not this table."""
 
+    def kinds(self, table: str) -> dict[str, str]:
+        """The columns that the destination has already and their kinds, dlt's `data_type`s."""
+
 
 class NothingHeld:
     """A destination that is empty, or whose rows do not matter."""
@@ -46,6 +49,10 @@ class NothingHeld:
         """Everything."""
         return None
 
+    def kinds(self, table: str) -> dict[str, str]:  # noqa: ARG002 - the protocol's signature
+        """None yet."""
+        return {}
+
 
 @dataclass(frozen=True)
 class Sorted:
@@ -55,22 +62,34 @@ class Sorted:
     changed: npt.NDArray[np.intp]
     replaced: dict[str, int]
 
+    @property
+    def either(self) -> npt.NDArray[np.intp]:
+        """Positions of the objects that are to be loaded."""
+        return np.sort(np.concatenate([self.new, self.changed]))
+
 
 class Comparison:
     """Keeps one fingerprint for each object that the destination holds, and sorts batches by it.
 
-    `columns` says which columns of each table to look at: a list that carries only part of an object's fields
-    must not make every object look changed.
+    `tables` are compared: the main table and those child tables that are replaced with their parent. `only` says which
+    columns of the main table count, where a list carries just a part of each object: the rest would look emptied.
     """
 
-    def __init__(self, held: Held, shelf: Shelf, columns: Mapping[str, Mapping[str, pa.DataType]]) -> None:
+    def __init__(self, held: Held, shelf: Shelf, tables: Sequence[str], only: set[str] | None = None) -> None:
         self._shelf = shelf
         self._db = duckdb.connect(config={"memory_limit": "256MB", "threads": 2})
         self._columns: dict[str, dict[str, str]] = {}
         self.rows: dict[str, int] = {}
         """Rows that the destination holds, per table."""
-        for name, wanted in columns.items():
-            self._index(name, wanted, held.takes(name), held.read(name))
+        for name in tables:
+            found, takes = shelf.columns.get(name, {}), held.takes(name)
+            rows = held.read(name)
+            if rows is None and name != shelf.main and not self.first:
+                # A child table that the destination is to take from now on: what it lacks makes its parents differ.
+                rows = pa.schema(list(found.items())).empty_table().to_reader()
+            if rows is not None and takes != frozenset():
+                self._columns[name] = _compared(found, rows.schema, takes, only)
+                self._index(name, rows)
 
     @property
     def first(self) -> bool:
@@ -86,9 +105,7 @@ class Comparison:
         found = {name: self._beside(ids, batch[name], name) for name in self._columns}
         new = ~found[self._shelf.main]["held"]
         changed = np.logical_or.reduce([one["differs"] for one in found.values()]) & ~new
-        replaced = {
-            name: int(one["rows"][changed].sum()) for name, one in found.items() if name != self._shelf.main
-        }
+        replaced = {name: int(one["rows"][changed].sum()) for name, one in found.items() if name != self._shelf.main}
         return Sorted(np.flatnonzero(new), np.flatnonzero(changed), replaced)
 
     def missing(self) -> list[str]:
@@ -96,10 +113,13 @@ class Comparison:
         if self.first:
             return []
         seen = pa.table({"id": self._shelf.ids()})  # noqa: F841 - DuckDB finds it by its name
-        query = (
-            f"SELECT parent FROM held_{self._shelf.main} WHERE alive AND parent NOT IN (FROM seen) ORDER BY 1"
-        )
+        query = f"SELECT parent FROM held_{self._shelf.main} WHERE alive AND parent NOT IN (FROM seen) ORDER BY 1"
         return [row[0] for row in self._db.execute(query).fetchall()]
+
+    @property
+    def nothing_found(self) -> bool:
+        """Whether the walk met no object at all."""
+        return len(self._shelf) == 0
 
     @property
     def alive(self) -> int:
@@ -108,19 +128,8 @@ class Comparison:
             return 0
         return self._number(f"SELECT count(*) FROM held_{self._shelf.main} WHERE alive")
 
-    def _index(
-        self,
-        name: str,
-        wanted: Mapping[str, pa.DataType],
-        takes: frozenset[str] | None,
-        held: pa.RecordBatchReader | None,
-    ) -> None:
+    def _index(self, name: str, held: pa.RecordBatchReader) -> None:
         """Read one table of the destination once, in a stream, and keep a fingerprint for each object."""
-        if held is None or takes == frozenset():
-            return
-        self._columns[name] = {
-            c: SQL_TYPES[kind] for c, kind in wanted.items() if takes is None or c in takes
-        }
         alive = "bool_and(deleted_at IS NULL)" if "deleted_at" in held.schema.names else "true"
         self._db.execute(
             f"CREATE TABLE held_{name} AS "
@@ -144,7 +153,7 @@ class Comparison:
         """SQL for an object's id, fingerprint and number of rows; a column that is not there counts as null."""
         parent = self._shelf.parents.get(name, "id")
         values = ", ".join(
-            f'CAST("{column}" AS {kind})' if column in there else f"CAST(NULL AS {kind})"
+            f'TRY_CAST("{column}" AS {kind})' if column in there else f"CAST(NULL AS {kind})"
             for column, kind in self._columns[name].items()
         )
         return f'"{parent}" AS parent, bit_xor(hash({values})) AS fingerprint, count(*) AS rows'
@@ -152,3 +161,15 @@ class Comparison:
     def _number(self, query: str) -> int:
         row = self._db.execute(query).fetchone()
         return int(row[0]) if row else 0
+
+
+def _compared(
+    found: Mapping[str, pa.DataType], held: pa.Schema, takes: frozenset[str] | None, only: set[str] | None
+) -> dict[str, str]:
+    """The columns to compare with their SQL types: all that either side has and both may have."""
+    types = dict(zip(held.names, held.types, strict=True)) | dict(found)
+    return {
+        name: SQL_TYPES[kind]
+        for name, kind in sorted(types.items())
+        if not name.startswith("_") and (takes is None or name in takes) and (only is None or name in only)
+    }

@@ -13,7 +13,7 @@
     │   ├── UnknownEnvelope   exit 4   a list in a shape no document describes
     │   ├── ForeignOrigin     exit 4   a link or redirect that leads to another host
     │   ├── WalkBroken        exit 4   pages repeat or end where more should follow
-    │   ├── WalkUnproven      exit 4   a list kept changing while it was read; its rows are loaded, none is marked deleted
+    │   ├── WalkUnproven      exit 4   a list kept changing while it was read; its rows are loaded
     │   └── Shrunk            exit 4   far fewer objects than the destination holds
     └── ComeBackLater         exit 75  the rate limit is spent; the place is saved
 
@@ -33,13 +33,14 @@ class ClaribiError(Exception):
 
 
 class SettingError(ClaribiError):
-    """A setting is missing or cannot work; `name` is the setting's own name, in lower case."""
+    """A setting is missing or cannot work; `name` is the source's own name for it, or what the user typed."""
 
     exit_code = 2
 
     def __init__(self, name: str, problem: str) -> None:
         self.name = name
-        super().__init__(f"{ENV_PREFIX}{name.upper()} {problem}")
+        typed = name.startswith("--") or "__" in name
+        super().__init__(f"{name if typed else ENV_PREFIX + name.upper()} {problem}")
 
 
 class Unreachable(ClaribiError):

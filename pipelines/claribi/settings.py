@@ -3,6 +3,7 @@
 from typing import Literal, cast, get_args
 from urllib.parse import urlsplit
 
+import dlt
 from dlt.common.configuration import configspec, resolve_configuration
 from dlt.common.configuration.specs import BaseConfiguration
 from dlt.common.typing import TSecretStrValue
@@ -106,6 +107,12 @@ class ClaribiSettings(BaseConfiguration):
                 raise SettingError(name, f"is {getattr(self, name)}; seconds cannot be negative.")
         if self.retry_tries < 1:
             raise SettingError("retry_tries", f"is {self.retry_tries}; it must be at least 1.")
+
+
+def known_secrets() -> list[str]:
+    """The secrets that are set, whether or not the rest of the settings can work."""
+    found = (dlt.secrets.get(f"sources.claribi.{name}", str) for name in ("api_key", "password"))
+    return [value for value in found if value]
 
 
 def load_settings() -> ClaribiSettings:

@@ -1,8 +1,8 @@
 """The rows of one walk, kept on disk until the walk has proven itself."""
 
+import io
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from types import TracebackType
 
 import numpy as np
@@ -10,7 +10,6 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow import feather
 
 Batch = dict[str, pa.Table]
 """What some thousand objects became: the main table and its child tables, by table name."""
@@ -22,17 +21,20 @@ class Shelf:
     A list may shift while it is read, and may have to be read again, so an object can arrive several times,
     in different answers. dlt's merge would keep the oldest of them; here the latest wins before dlt sees any.
 
-    On disk, because an account may have a million reports and a nightly runner little memory.
+    On disk, because an account may have a million reports and a nightly runner little memory; in a file without a name,
+    because a run that is killed must leave nothing behind.
     """
 
     def __init__(self, main: str, parents: dict[str, str]) -> None:
         """`main` has one row an object; `parents` says which column of a child table holds the object's id."""
         self.main, self.parents = main, parents
         self.columns: dict[str, dict[str, pa.DataType]] = {}
-        """Per table, the columns that have a value in at least one row, with their types."""
-        self._folder = tempfile.TemporaryDirectory(prefix="claribi-export-")
+        """Per table, its columns and their types."""
+        self.filled: dict[str, set[str]] = {}
+        """Per table, the columns that have a value in at least one row."""
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
+        self._places: list[dict[str, int]] = []
         self._ids: list[pa.ChunkedArray] = []
-        self._tables: list[list[str]] = []
         self._attempt = 0
 
     def __enter__(self) -> "Shelf":
@@ -41,18 +43,25 @@ class Shelf:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._folder.cleanup()
+        self._file.close()
+
+    def __len__(self) -> int:
+        """How many batches were put."""
+        return len(self._ids)
 
     def put(self, batch: Batch) -> None:
         """Keep one batch, in which every object stands once."""
+        self._file.seek(0, io.SEEK_END)
+        self._places.append({})
         for name, table in batch.items():
-            feather.write_feather(table, self._path(len(self._ids), name), compression="uncompressed")
-            filled = zip(table.schema, table.columns, strict=True)
-            self.columns.setdefault(name, {}).update(
-                {field.name: field.type for field, column in filled if column.null_count < len(column)}
+            self._places[-1][name] = self._file.tell()
+            with pa.ipc.new_stream(self._file, table.schema) as stream:
+                stream.write_table(table)
+            self.columns.setdefault(name, {}).update(zip(table.schema.names, table.schema.types, strict=True))
+            self.filled.setdefault(name, set()).update(
+                column for column in table.schema.names if table[column].null_count < len(table)
             )
         self._ids.append(batch[self.main]["id"])
-        self._tables.append(list(batch))
 
     def begin_attempt(self) -> None:
         """The list is read once more from its beginning."""
@@ -85,13 +94,11 @@ class Shelf:
         yield from np.split(latest, ends[:-1])
 
     def _read(self, number: int) -> Batch:
-        return {
-            name: feather.read_table(self._path(number, name), memory_map=False)
-            for name in self._tables[number]
-        }
-
-    def _path(self, number: int, table: str) -> str:
-        return str(Path(self._folder.name) / f"{number}.{table}.arrow")
+        batch = {}
+        for name, place in self._places[number].items():
+            self._file.seek(place)
+            batch[name] = pa.ipc.open_stream(self._file).read_all()
+        return batch
 
 
 def take(batch: Batch, main: str, parents: dict[str, str], rows: npt.NDArray[np.integer]) -> Batch:

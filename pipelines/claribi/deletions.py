@@ -1,0 +1,68 @@
+"""Which objects are gone. Missing from a list is not enough: a list may be filtered, cut or simply wrong."""
+
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any
+
+from pipelines.claribi.changes import Comparison
+from pipelines.claribi.errors import ComeBackLater, NotFound, Shrunk
+from pipelines.claribi.run import Run
+
+ASKED = 50
+"""How many missing objects are asked for one by one; beyond that, those missed by two sweeps in a row are gone."""
+
+SHRINK_SHARE, SHRINK_ROWS = 0.2, 5
+"""More than this share of a table, and more than these rows, may not vanish at once."""
+
+
+@dataclass
+class Missing:
+    """What became of the objects that a proven walk did not meet."""
+
+    gone: list[str] = field(default_factory=list)
+    """Ids of those that no longer exist."""
+    alive: list[dict[str, Any]] = field(default_factory=list)
+    """Details of those that do: the list left them out, as the one that lists active data sources only."""
+
+
+def look_for_missing(run: Run, name: str, beside: Comparison) -> Missing:
+    """Ask for what the walk did not meet; raise `Shrunk` when too much of the table would go at once."""
+    missing, seen_before = beside.missing(), set(run.state.get("missed", {}).get(name, []))
+    _remember(run, name, [])
+    if not missing:
+        return Missing()
+    allowed = float("inf") if run.allow_shrink else max(SHRINK_ROWS, SHRINK_SHARE * beside.alive)
+    if len(missing) > max(allowed, ASKED):
+        raise Shrunk(name, beside.alive, len(missing))
+    found, rest = _ask(run, name, missing[:ASKED]), missing[ASKED:]
+    found.gone += [one for one in rest if run.allow_shrink or _short(one) in seen_before]
+    _remember(run, name, [_short(one) for one in rest if one not in found.gone])
+    if len(found.gone) > allowed or (beside.nothing_found and found.gone and not run.allow_shrink):
+        raise Shrunk(name, beside.alive, len(found.gone))
+    return found
+
+
+def _ask(run: Run, name: str, ids: list[str]) -> Missing:
+    found = Missing()
+    for one in ids:
+        try:
+            found.alive.append(run.client.get(one, resource=name).body)
+        except NotFound:
+            found.gone.append(one)
+        except ComeBackLater as problem:
+            run.problems.append(problem)
+            break
+    return found
+
+
+def _remember(run: Run, name: str, missed: list[str]) -> None:
+    """Keep the state small: an empty list is no entry."""
+    everything = run.state.setdefault("missed", {})
+    everything.pop(name, None)
+    if missed:
+        everything[name] = missed
+
+
+def _short(one: str) -> str:
+    """Eight characters instead of an id of any length: a mix-up would need two objects that are both missing."""
+    return blake2b(one.encode(), digest_size=4).hexdigest()

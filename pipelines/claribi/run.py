@@ -1,0 +1,119 @@
+"""One run against one account: what it was told, what it remembers, and what it found."""
+
+from collections.abc import Callable, Iterable, MutableMapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+
+from pipelines.claribi.changes import Held, NothingHeld
+from pipelines.claribi.client import Calls, Client
+from pipelines.claribi.dialect import Dialect
+from pipelines.claribi.errors import ClaribiError, ComeBackLater, SettingError
+from pipelines.claribi.settings import ClaribiSettings
+from pipelines.claribi.walk import Proof
+
+
+@dataclass
+class Counts:
+    """What one run found in one table."""
+
+    seen: int = 0
+    new: int = 0
+    changed: int = 0
+    deleted: int = 0
+
+    @property
+    def written(self) -> int:
+        """Rows that the destination has to take."""
+        return self.new + self.changed + self.deleted
+
+
+@dataclass
+class Run:
+    """What the resources share.
+
+    A resource that the key may not read is skipped, and the rate limit may end the reading early: both are kept in
+    `problems`, and what was read is still loaded. Any other error is raised, and nothing of the run is loaded.
+    """
+
+    settings: ClaribiSettings
+    run_id: str
+    trigger: str = "manual"
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    held: Held = field(default_factory=NothingHeld)
+    allow_shrink: bool = False
+    switch_dialect: bool = False
+    transport: httpx.BaseTransport | None = None
+    on_progress: Callable[[str, int, Calls], None] = lambda _table, _rows, _calls: None
+    """Called with a table's name, its rows read so far and the calls made so far."""
+
+    state: MutableMapping[str, Any] = field(default_factory=dict)
+    """dlt's state of the source; it is committed together with the rows."""
+    counts: dict[str, Counts] = field(default_factory=dict)
+    walks: dict[str, Proof] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    problems: list[ClaribiError] = field(default_factory=list)
+    calls: Calls = field(default_factory=Calls)
+    _client: Client | None = None
+
+    @property
+    def client(self) -> Client:
+        """The client, which speaks the account's dialect: the remembered one, or the one found out by the first use."""
+        if self._client is None:
+            client = Client(self.settings, dialect=self._remembered(), transport=self.transport)
+            self.calls = client.calls
+            self._remember(client.connect())
+            self._client = client
+        return self._client
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the rate limit has ended the reading."""
+        return any(isinstance(problem, ComeBackLater) for problem in self.problems)
+
+    @property
+    def exit_code(self) -> int:
+        """The worst of the problems; coming back later is the mildest, since the next run sees to it by itself."""
+        codes = [problem.exit_code for problem in self.problems]
+        return min(codes, default=0)
+
+    @property
+    def outcome(self) -> str:
+        """One word for the run: done, refused, partial or later."""
+        return {0: "done", 3: "refused", 4: "partial", 75: "later"}.get(self.exit_code, "failed")
+
+    def note(self, sentences: Iterable[str]) -> None:
+        """Keep sentences for the run report, each once."""
+        self.notes += [sentence for sentence in sentences if sentence not in self.notes]
+
+    def remember_itself(self) -> None:
+        """Note in the state when the last run, and the last good one, had read everything; `status` looks there."""
+        last = {"run_id": self.run_id, "outcome": self.outcome, "at": datetime.now(UTC).isoformat(timespec="seconds")}
+        self.state["last_run"] = last
+        if not self.problems:
+            self.state["last_good_run"] = last
+
+    def close(self) -> None:
+        """Close the connections."""
+        if self._client is not None:
+            self._client.close()
+
+    def _remembered(self) -> Dialect | None:
+        """The dialect of earlier runs, unless the user asks for another one or logs in another way by now."""
+        if self.switch_dialect or "dialect" not in self.state:
+            return None
+        dialect = Dialect.from_state(self.state["dialect"])
+        fits = dialect.scheme == self.settings.scheme or (self.settings.scheme is None and dialect.scheme != "jwt")
+        return dialect if fits and self.settings.prefix in (None, dialect.prefix) else None
+
+    def _remember(self, dialect: Dialect) -> None:
+        before = self.state.get("dialect", {}).get("prefix", dialect.prefix)
+        if before != dialect.prefix and not self.switch_dialect:
+            raise SettingError(
+                "base_url",
+                f"leads to {dialect.prefix}, but the destination holds what was read under {before}, where ids may "
+                "differ. Set it back, or go on with --switch-dialect and expect every object to be new.",
+            )
+        self.state["dialect"] = dialect.to_state()

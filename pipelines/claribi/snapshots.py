@@ -1,0 +1,65 @@
+"""Tables with one row a run: the account, its usage, and the run itself."""
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from pipelines.claribi.errors import ComeBackLater, ScopeMissing, SettingError
+from pipelines.claribi.frames import normalise
+from pipelines.claribi.rows import to_batch
+from pipelines.claribi.run import Counts, Run
+from pipelines.claribi.schema import EXPORT_RUNS, ORGANIZATION, USAGE, Table
+from pipelines.claribi.shelf import Batch
+
+
+def organization(run: Run) -> Iterator[Batch]:
+    """Whose account it is: read first, so that two accounts never mix in one destination."""
+    if run.stopped:
+        return
+    try:
+        batch = _batch(run, ORGANIZATION, run.client.identity().body)
+    except ComeBackLater as problem:
+        run.problems.append(problem)
+        return
+    (found,) = batch["organization"]["id"].to_pylist()
+    known = run.state.setdefault("organization", found)
+    if known != found:
+        raise SettingError(
+            "api_key",
+            f"belongs to the organization {found}, but the destination holds the organization {known}. "
+            "Give each account a destination of its own.",
+        )
+    yield batch
+
+
+def usage(run: Run) -> Iterator[Batch]:
+    """What is used of the plan, as it is now."""
+    if run.stopped:
+        return
+    try:
+        yield _batch(run, USAGE, run.client.get(resource="usage").body)
+    except (ComeBackLater, ScopeMissing) as problem:
+        run.problems.append(problem)
+
+
+def export_runs(run: Run) -> Iterator[Batch]:
+    """The run itself, read last and committed with its rows: where this row stands, the run is whole."""
+    run.remember_itself()
+    row = {
+        "run_id": run.run_id,
+        "trigger": run.trigger,
+        "started_at": run.started_at.isoformat(),
+        "finished_at": datetime.now(UTC).isoformat(),
+        "outcome": run.outcome,
+        "requests": run.calls.total,
+        "waited_s": round(run.calls.waited_s, 3),
+        "rows": {name: counts.written for name, counts in sorted(run.counts.items())},
+    }
+    yield _batch(run, EXPORT_RUNS, row)
+
+
+def _batch(run: Run, table: Table, body: Mapping[str, Any]) -> Batch:
+    frames = normalise([body], table, run.started_at, {table.name: run.held.kinds(table.name)})
+    run.note(frames.notes)
+    run.counts[table.name] = Counts(seen=1, new=1)
+    return to_batch(frames, table)

@@ -1,0 +1,215 @@
+"""Joins source and destination: runs an export and reports on it. The only module that knows both sides."""
+
+import copy
+import gc
+import hashlib
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import dlt
+from dlt.common.configuration.exceptions import ConfigurationException
+from dlt.common.destination import Destination
+from dlt.common.destination.exceptions import (
+    DestinationException,
+    DestinationTerminalException,
+    UnknownDestinationModule,
+)
+from dlt.common.exceptions import MissingDependencyException
+from dlt.common.pipeline import get_dlt_pipelines_dir
+from dlt.pipeline.exceptions import PipelineStepFailed
+
+from destinations.duckdb_file import wait_until_free
+from destinations.errors import ColumnTypeChanged, DestinationError, LoadFailed
+from pipelines.claribi import ALWAYS, READERS, check_choice, claribi_source
+from pipelines.claribi.errors import ClaribiError, SettingError
+from pipelines.claribi.run import Run
+from pipelines.claribi.settings import ClaribiSettings
+from pipelines.destination_rows import DestinationRows
+from pipelines.report import Report, make_report
+
+DATASET = "claribi"
+DUCKDB_FILE = "warehouse.duckdb"
+LOCK_WAIT_S = 60.0
+
+DEFAULTS = {
+    # dlt tells its makers about every run unless it is told not to.
+    "runtime.dlthub_telemetry": False,
+    # One resource after the other, in the order of `READERS`: the run's own row must be the last.
+    "extract.next_item_mode": "fifo",
+}
+
+
+def export(
+    settings: ClaribiSettings,
+    destination: str,
+    *,
+    only: Sequence[str] = (),
+    dry_run: bool = False,
+    overwrite: bool = False,
+    **options: Any,
+) -> Report:
+    """Run once and report. What a user can act on is in the report with its exit code; a bug is raised.
+
+    `options` are those of `Run`: `trigger`, `allow_shrink`, `switch_dialect`, `on_progress`. A dry run reads
+    everything, loads nothing and remembers nothing.
+    """
+    started = datetime.now(UTC)
+    run = Run(settings, run_id=f"{started:%Y%m%dT%H%M%SZ}-{uuid4().hex[:6]}", started_at=started, **options)
+    try:
+        with _fewer_collections():
+            check_choice(only)
+            pipeline = make_pipeline(destination, overwrite=overwrite)
+            run.note(synchronise(pipeline))
+            run.held = held = DestinationRows(pipeline)
+            if dry_run:
+                _read(run, only, pipeline)
+            else:
+                pipeline.run(claribi_source(run, only), loader_file_format="parquet")
+                held = DestinationRows(pipeline)
+            rows = {name: held.count(name) for name in run.counts}
+    except Exception as error:
+        reason = explain(error, destination)
+        if reason is None:
+            raise
+        return make_report(run, destination, {}, reason)
+    finally:
+        run.close()
+    return make_report(run, destination, rows)
+
+
+def default_destination() -> str:
+    """The destination that the settings name."""
+    return str(dlt.config.get("export.destination") or "duckdb")
+
+
+def make_pipeline(destination: str, *, overwrite: bool = False) -> dlt.Pipeline:
+    """Give the pipeline for one destination; nothing is opened or called yet.
+
+    Its name carries the destination, and its working folder the destination's place: what one destination was told
+    must never be taken for what another one knows.
+    """
+    for key, value in DEFAULTS.items():
+        if dlt.config.get(key) is None:
+            dlt.config[key] = value
+    _silence()
+    target = make_destination(destination, overwrite=overwrite)
+    place = hashlib.blake2b(f"{destination} {_place(target)}".encode(), digest_size=8).hexdigest()
+    return dlt.pipeline(
+        f"claribi__{destination}",
+        destination=target,
+        dataset_name=DATASET,
+        pipelines_dir=str(Path(get_dlt_pipelines_dir()) / f"claribi-export-{place}"),
+    )
+
+
+def make_destination(name: str, *, overwrite: bool = False) -> Any:
+    """Find a destination by its name: ours, or any that dlt knows."""
+    if name == "duckdb":
+        return dlt.destinations.duckdb(str(duckdb_file()))
+    try:
+        options: dict[str, Any] = {"overwrite": True} if overwrite else {}
+        return Destination.from_reference(name, **options)
+    except UnknownDestinationModule:
+        raise SettingError(
+            "--destination",
+            f"is {name!r}, which neither this project nor dlt knows. Known are duckdb, csv_files, google_sheets "
+            "and dlt's own, such as postgres, motherduck or bigquery.",
+        ) from None
+
+
+def duckdb_file() -> Path:
+    """The DuckDB file that the settings name; dlt counts a path as a secret, since it may hold a token."""
+    configured = dlt.secrets.get("destination.duckdb.credentials", str)
+    return Path((configured or DUCKDB_FILE).removeprefix("duckdb:///")).absolute()
+
+
+def synchronise(pipeline: dlt.Pipeline) -> list[str]:
+    """Bring the local folder to what the destination knows, a crashed run's load first; say what was found."""
+    if pipeline.destination.destination_name == "duckdb":
+        wait_until_free(duckdb_file(), DATASET, LOCK_WAIT_S)
+    notes = []
+    if pipeline.has_pending_data:
+        try:
+            pipeline.run()
+            notes.append("An earlier run had ended before its load did; its load was finished first.")
+        except PipelineStepFailed as error:
+            if not _can_never_load(error):
+                raise
+            pipeline.abort_packages()
+            notes.append(f"An earlier run left a load that can never succeed; it was dropped and read again. {error}")
+    pipeline.sync_destination()
+    return notes
+
+
+def explain(error: BaseException, destination: str) -> ClaribiError | DestinationError | None:
+    """Find what a user can act on in a chain of exceptions; None means a bug."""
+    chain = list(_chain(error))
+    for link in chain:
+        if isinstance(link, ClaribiError | DestinationError):
+            return link
+    for link in chain:
+        if isinstance(link, ConfigurationException | MissingDependencyException):
+            return SettingError("--destination", f"{destination} cannot be used: {link}")
+    if any(isinstance(link, DestinationException) for link in chain):
+        return LoadFailed(destination, str(chain[-1]).strip().splitlines()[0])
+    return None
+
+
+def _read(run: Run, only: Sequence[str], pipeline: dlt.Pipeline) -> None:
+    """Read what a run would read and let it go; counts and proofs are what remains."""
+    run.state = copy.deepcopy(pipeline.state.get("sources", {}).get("claribi", {}))
+    for name, read in READERS.items():
+        if name != "export_runs" and (not only or name in only or name in ALWAYS):
+            for _ in read(run):
+                pass
+
+
+def _place(target: Destination[Any, Any]) -> str:
+    config = target.configuration(target.spec(), accept_partial=True)
+    try:
+        return str(config.data_location() or config)
+    except ConfigurationException:
+        return str(config)
+
+
+def _can_never_load(error: BaseException) -> bool:
+    """Whether a pending load is beyond help, and no setting or free space would change that."""
+    chain = list(_chain(error))
+    ours = [link for link in chain if isinstance(link, DestinationError)]
+    if ours:
+        return isinstance(ours[0], ColumnTypeChanged)
+    return any(isinstance(link, DestinationTerminalException) for link in chain)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__ or link.__context__
+
+
+def _silence() -> None:
+    """Keep two remarks out of the log that every run would repeat and nobody can act on."""
+    # We say which text columns hold JSON; dlt remarks that Arrow calls them text, once a frame.
+    logging.getLogger("dlt").addFilter(lambda record: "column hints were different" not in record.getMessage())
+    # DuckDB remarks on the call with which dlt reads a table.
+    warnings.filterwarnings("ignore", message="Arrow output on a DB-API result")
+
+
+@contextmanager
+def _fewer_collections() -> Iterator[None]:
+    """Keep Python from looking for cycles among a million fresh dictionaries, which have none."""
+    before = gc.get_threshold()
+    gc.set_threshold(200_000, 20, 50)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)

@@ -1,0 +1,219 @@
+"""The command `claribi-export`: words and exit codes. The only module that prints.
+
+Heavy modules are imported by the command that needs them, so that `--help` answers at once.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+app = typer.Typer(
+    name="claribi-export",
+    help="Copies a clariBI organisation into DuckDB, Google Sheets or CSV: every night, exactly once.",
+    no_args_is_help=True,
+    add_completion=False,
+    # Plain help takes a third of the time, and looks the same in a log.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, everything else on stderr.")]
+Where = Annotated[
+    str | None,
+    typer.Option(
+        "--destination",
+        help="duckdb, csv_files, google_sheets or any dlt destination; EXPORT__DESTINATION if not given.",
+        show_default=False,
+    ),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace CSV files that somebody has edited.")]
+
+
+class Out:
+    """Where a command speaks: its result on stdout, all else on stderr."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        from rich.console import Console
+
+        self.as_json = as_json
+        self.result = Console(highlight=False)
+        self.notes = Console(stderr=True, highlight=False)
+
+    def show(self, document: dict[str, Any], screen: "Callable[[], RenderableType]") -> None:
+        """Print the result: the JSON document, or what a person sees."""
+        if self.as_json:
+            sys.stdout.write(json.dumps(document, indent=2, default=str) + "\n")
+        else:
+            self.result.print(screen())
+
+
+@app.command()
+def init() -> None:
+    """Ask for the key and write .dlt/secrets.toml and .dlt/config.toml."""
+    with _speaking() as out:
+        from pipelines.setting_up import store_settings
+
+        out.notes.print("A read-only API key is made in clariBI under Settings > Developer > API Keys.")
+        key = typer.prompt("API key (not shown)", hide_input=True) if sys.stdin.isatty() else sys.stdin.readline()
+        destination = typer.prompt("Destination", default="duckdb") if sys.stdin.isatty() else "duckdb"
+        for file in store_settings(key.strip(), destination):
+            out.result.print(f"wrote {file}")
+        out.result.print("Next: claribi-export doctor")
+
+
+@app.command()
+def doctor(destination: Where = None, as_json: Json = False) -> None:
+    """Say what the key may do, how the account speaks, and whether the destination can be written to."""
+    with _speaking(as_json=as_json) as out:
+        from pipelines.claribi_pipeline import default_destination
+        from pipelines.doctor import examine
+        from pipelines.screens import doctor_screen
+
+        diagnosis = examine(destination or default_destination())
+        out.show(diagnosis.to_json(), lambda: doctor_screen(diagnosis))
+        raise typer.Exit(diagnosis.exit_code)
+
+
+@app.command()
+def run(
+    destination: Where = None,
+    only: Annotated[
+        str | None, typer.Option(help="Read these alone, such as reports,usage.", show_default=False)
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Read everything, load nothing, show what would change.")
+    ] = False,
+    allow_shrink: Annotated[
+        bool, typer.Option("--allow-shrink", help="Believe it when a large part of a list is gone.")
+    ] = False,
+    switch_dialect: Annotated[
+        bool, typer.Option("--switch-dialect", help="Find out anew how the account speaks; ids may change.")
+    ] = False,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Export once: load what is new or changed, mark what is gone."""
+    with _speaking(as_json=as_json) as out:
+        from pipelines.claribi.settings import load_settings
+        from pipelines.claribi_pipeline import default_destination, export
+        from pipelines.screens import progress, report_screen
+
+        settings = load_settings()
+        with progress(out.notes) as on_progress:
+            report = export(
+                settings,
+                destination or default_destination(),
+                only=[name.strip() for name in only.split(",")] if only else (),
+                dry_run=dry_run,
+                overwrite=overwrite,
+                trigger=os.environ.get("GITHUB_EVENT_NAME", "manual"),
+                allow_shrink=allow_shrink,
+                switch_dialect=switch_dialect,
+                on_progress=on_progress,
+            )
+        out.show(report.to_json(), lambda: report_screen(report, dry_run=dry_run))
+        raise typer.Exit(report.exit_code)
+
+
+@app.command()
+def status(
+    destination: Where = None,
+    max_age: Annotated[
+        float | None,
+        typer.Option(help="Exit with 6 when the last good run is older than this, hours.", show_default=False),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show the last run, its age and the tables, as the destination knows them; no call to clariBI."""
+    with _speaking(as_json=as_json) as out:
+        from pipelines.claribi_pipeline import default_destination
+        from pipelines.screens import status_screen
+        from pipelines.status import look_at
+
+        found = look_at(destination or default_destination(), max_age_h=max_age)
+        out.show(found.to_json(), lambda: status_screen(found))
+        raise typer.Exit(found.exit_code)
+
+
+@app.command()
+def sandbox(
+    dialect: Annotated[str, typer.Option(help="How it speaks: kb, v1 or offset.")] = "kb",
+    port: Annotated[int, typer.Option(help="Port on loopback.")] = 8765,
+    reports: Annotated[int, typer.Option(help="How many reports there are.")] = 1240,
+    nights: Annotated[int, typer.Option(help="How many nights have passed.")] = 0,
+    limit: Annotated[int, typer.Option(help="Calls an hour.")] = 5000,
+) -> None:
+    """Serve a made-up clariBI on loopback, for trying things out; Ctrl-C ends it."""
+    with _speaking() as out:
+        from pipelines.sandbox import run_sandbox
+        from pipelines.screens import sandbox_screen
+
+        run_sandbox(
+            dialect,
+            port,
+            reports=reports,
+            nights=nights,
+            limit=limit,
+            on_ready=lambda running: out.result.print(sandbox_screen(running)),
+        )
+
+
+@app.command()
+def demo(
+    destination: Annotated[str, typer.Option(help="duckdb or csv_files.")] = "duckdb",
+    folder: Annotated[str, typer.Option(help="Where to write.")] = "demo",
+) -> None:
+    """Export a made-up organisation, twice: a first load and a night."""
+    with _speaking() as out:
+        from pipelines.demo import play
+        from pipelines.screens import progress
+
+        with progress(out.notes) as on_progress:
+            for scene in play(destination, folder, on_progress):
+                out.result.print(scene)
+
+
+@contextmanager
+def _speaking(*, as_json: bool = False) -> "Iterator[Out]":
+    """Turn what a user can act on into one sentence and an exit code; redact the key from what is left."""
+    out = Out(as_json=as_json)
+    try:
+        yield out
+    except typer.Exit:
+        raise
+    except KeyboardInterrupt:
+        out.notes.print("Stopped. Nothing of this run was loaded; run again when it suits.")
+        raise typer.Exit(1) from None
+    except Exception as error:  # noqa: BLE001 - whatever is no bug has a sentence, a bug its traceback
+        from pipelines.claribi_pipeline import explain
+
+        reason = explain(error, "the destination")
+        if reason is None:
+            out.notes.print(_traceback(error), markup=False, end="")
+            out.notes.print("This is a bug; please report the lines above. Nothing of this run was loaded.")
+            raise typer.Exit(1) from None
+        out.notes.print(f"error: {reason}", style="bold red", markup=False)
+        raise typer.Exit(reason.exit_code) from None
+
+
+def _traceback(error: Exception) -> str:
+    """The whole traceback, without the secrets that this process knows and without anything that looks like one."""
+    import traceback
+
+    from pipelines.claribi.answers import redact
+    from pipelines.claribi.settings import known_secrets
+
+    return redact("".join(traceback.format_exception(error)), known_secrets())
+
+
+def main() -> None:
+    """Start the command."""
+    app()

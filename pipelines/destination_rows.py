@@ -1,0 +1,95 @@
+"""Reads back what a destination holds, whatever kind it is, so that a run can be compared with it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dlt
+import orjson
+import pyarrow as pa
+
+from destinations.table_store import TableStoreClient
+
+CHUNK_ROWS = 50_000
+
+ARROW_TYPES = {
+    "text": pa.string(),
+    "json": pa.string(),
+    "bigint": pa.int64(),
+    "double": pa.float64(),
+    "bool": pa.bool_(),
+    "date": pa.date32(),
+    "timestamp": pa.timestamp("us", "UTC"),
+}
+
+VERBATIM = {"duckdb", "motherduck", "csv_files", "google_sheets"}
+"""Destinations that give JSON back letter by letter; others write it in an order and spacing of their own."""
+
+
+class DestinationRows:
+    """The `Held` of the source, over a dlt pipeline that has been synchronised."""
+
+    def __init__(self, pipeline: dlt.Pipeline) -> None:
+        self._pipeline = pipeline
+        self._client = pipeline.destination_client() if pipeline.default_schema_name else None
+
+    def kinds(self, table: str) -> dict[str, str]:
+        """The columns that the destination has already and their kinds, dlt's `data_type`s."""
+        if self._pipeline.default_schema_name is None:
+            return {}
+        columns = self._pipeline.default_schema.tables.get(table, {}).get("columns", {})
+        return {
+            name: column["data_type"]
+            for name, column in columns.items()
+            if "data_type" in column and not name.startswith("_")
+        }
+
+    def takes(self, table: str) -> frozenset[str] | None:
+        """The columns that the destination was told to take; None: all of them; an empty set: not this table."""
+        return self._client.takes(table) if isinstance(self._client, TableStoreClient) else None
+
+    def read(self, table: str) -> pa.RecordBatchReader | None:
+        """All rows of a table, typed, in pieces; None when the destination has no such table yet."""
+        kinds = self.kinds(table)
+        if not kinds:
+            return None
+        if isinstance(self._client, TableStoreClient):
+            return self._client.read_table(table)
+        schema = pa.schema([(name, ARROW_TYPES[kind]) for name, kind in kinds.items()])
+        return pa.RecordBatchReader.from_batches(schema, self._pieces(table, kinds, schema))
+
+    def count(self, table: str) -> int | None:
+        """How many rows the table has; None when there is no such table."""
+        if not self.kinds(table):
+            return None
+        if isinstance(self._client, TableStoreClient):
+            rows = self._client.read_table(table)
+            return None if rows is None else sum(len(piece) for piece in rows)
+        with self._pipeline.sql_client() as client:
+            (row,) = client.execute_sql(f"SELECT count(*) FROM {client.make_qualified_table_name(table)}") or [(0,)]
+            return int(row[0])
+
+    def _pieces(self, table: str, kinds: dict[str, str], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        verbatim = self._pipeline.destination.destination_name in VERBATIM
+        with self._pipeline.sql_client() as client:
+            names = ", ".join(client.escape_column_name(name) for name in kinds)
+            query = f"SELECT {names} FROM {client.make_qualified_table_name(table)}"
+            with client.execute_query(query) as cursor:
+                for piece in cursor.iter_arrow(chunk_size=CHUNK_ROWS):
+                    rows = pa.Table.from_batches([piece]) if isinstance(piece, pa.RecordBatch) else piece
+                    for name, kind in kinds.items() if not verbatim else ():
+                        if kind == "json":
+                            place = rows.schema.get_field_index(name)
+                            rows = rows.set_column(place, name, _sorted_json(rows[name]))
+                    yield from rows.cast(schema).to_batches()
+
+
+def _sorted_json(texts: pa.ChunkedArray) -> pa.Array:
+    """JSON as our frames write it: compact, with sorted keys."""
+    found: list[Any] = texts.to_pylist()
+    return pa.array(
+        [
+            None if text is None else orjson.dumps(orjson.loads(text), option=orjson.OPT_SORT_KEYS).decode()
+            for text in found
+        ],
+        pa.string(),
+    )

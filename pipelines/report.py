@@ -1,0 +1,74 @@
+"""The run report: what one run did, as the JSON that scripts read and the row that `export_runs` keeps."""
+
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from pipelines.claribi.dialect import Dialect
+from pipelines.claribi.run import Run
+
+
+@dataclass
+class Report:
+    """One run. Times are UTC, ISO 8601; `rows` of a table is what the destination holds now, null where unknown."""
+
+    run_id: str
+    outcome: str
+    exit_code: int
+    destination: str
+    dialect: dict[str, str] | None
+    started_at: str
+    finished_at: str
+    requests: dict[str, Any]
+    tables: dict[str, dict[str, int | None]]
+    walks: dict[str, dict[str, Any]]
+    notes: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the report in the shape of `run --json`."""
+        return asdict(self)
+
+
+def make_report(run: Run, destination: str, rows: dict[str, int | None], error: Exception | None = None) -> Report:
+    """Report on a run that has ended; `rows` are the tables' sizes after it, `error` is what made it fail."""
+    spoken = run.state.get("dialect")
+    return Report(
+        run_id=run.run_id,
+        outcome="failed" if error else run.outcome,
+        exit_code=getattr(error, "exit_code", 1) if error else run.exit_code,
+        destination=destination,
+        dialect=Dialect.from_state(spoken).to_state() if spoken else None,
+        started_at=_stamp(run.started_at),
+        finished_at=_stamp(datetime.now(UTC)),
+        requests={
+            "total": run.calls.total,
+            "by_resource": dict(run.calls.by_resource),
+            "retried": run.calls.retried,
+            "waited_s": round(run.calls.waited_s, 3),
+            "left_in_window": run.calls.left_in_window,
+        },
+        tables={
+            name: {
+                "seen": counts.seen,
+                "new": counts.new,
+                "changed": counts.changed,
+                "deleted": counts.deleted,
+                "rows": rows.get(name),
+            }
+            for name, counts in run.counts.items()
+        },
+        walks={
+            name: {
+                "pages": proof.pages,
+                "order": proof.order,
+                "complete": proof.complete,
+                "rewalked": proof.rewalked,
+            }
+            for name, proof in run.walks.items()
+        },
+        notes=[*run.notes, *(str(problem) for problem in run.problems), *([str(error)] if error else [])],
+    )
+
+
+def _stamp(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
