@@ -178,7 +178,7 @@ def demo(
 
         with progress(out.notes) as on_progress:
             for scene in play(destination, folder, on_progress):
-                out.result.print(scene)
+                out.result.print(scene, soft_wrap=True)
 
 
 @contextmanager

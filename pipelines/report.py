@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pipelines.claribi.dialect import Dialect
-from pipelines.claribi.run import Run
+from pipelines.claribi.run import Counts, Run
+from pipelines.claribi.schema import TABLES
 
 
 @dataclass
@@ -55,7 +56,7 @@ def make_report(run: Run, destination: str, rows: dict[str, int | None], error: 
                 "deleted": counts.deleted,
                 "rows": rows.get(name),
             }
-            for name, counts in run.counts.items()
+            for name, counts in _in_order(run.counts)
         },
         walks={
             name: {
@@ -68,6 +69,11 @@ def make_report(run: Run, destination: str, rows: dict[str, int | None], error: 
         },
         notes=[*run.notes, *(str(problem) for problem in run.problems), *([str(error)] if error else [])],
     )
+
+
+def _in_order(counts: dict[str, Counts]) -> list[tuple[str, Counts]]:
+    """The tables as the documentation lists them."""
+    return [(name, counts[name]) for name in TABLES if name in counts]
 
 
 def _stamp(at: datetime) -> str:

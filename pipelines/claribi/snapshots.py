@@ -4,12 +4,13 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from pipelines.claribi.changes import Comparison
 from pipelines.claribi.errors import ComeBackLater, ScopeMissing, SettingError
 from pipelines.claribi.frames import normalise
 from pipelines.claribi.rows import to_batch
 from pipelines.claribi.run import Counts, Run
 from pipelines.claribi.schema import EXPORT_RUNS, ORGANIZATION, USAGE, Table
-from pipelines.claribi.shelf import Batch
+from pipelines.claribi.shelf import Batch, Shelf
 
 
 def organization(run: Run) -> Iterator[Batch]:
@@ -29,7 +30,12 @@ def organization(run: Run) -> Iterator[Batch]:
             f"belongs to the organization {found}, but the destination holds the organization {known}. "
             "Give each account a destination of its own.",
         )
-    yield batch
+    with Shelf("organization", {}) as shelf:
+        shelf.put(batch)
+        what = Comparison(run.held, shelf, ["organization"]).sort(batch)
+    run.counts["organization"] = Counts(seen=1, new=len(what.new), changed=len(what.changed))
+    if len(what.either):
+        yield batch
 
 
 def usage(run: Run) -> Iterator[Batch]:
