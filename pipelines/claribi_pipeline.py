@@ -25,7 +25,7 @@ from dlt.common.pipeline import get_dlt_pipelines_dir
 from dlt.pipeline.exceptions import PipelineStepFailed
 
 from destinations.duckdb_file import wait_until_free
-from destinations.errors import ColumnTypeChanged, DestinationError, LoadFailed
+from destinations.errors import ColumnTypeChanged, DestinationError, LoadFailed, StoreUnusable
 from pipelines.claribi import ALWAYS, READERS, check_choice, claribi_source
 from pipelines.claribi.errors import ClaribiError, SettingError
 from pipelines.claribi.run import Run
@@ -88,23 +88,24 @@ def default_destination() -> str:
     return str(dlt.config.get("export.destination") or "duckdb")
 
 
-def make_pipeline(destination: str, *, overwrite: bool = False) -> dlt.Pipeline:
+def make_pipeline(destination: str, *, overwrite: bool = False, folder: Path | None = None) -> dlt.Pipeline:
     """Give the pipeline for one destination; nothing is opened or called yet.
 
     Its name carries the destination, and its working folder the destination's place: what one destination was told
-    must never be taken for what another one knows.
+    must never be taken for what another one knows. An empty `folder` instead makes it know nothing but what the
+    destination tells.
     """
     for key, value in DEFAULTS.items():
         if dlt.config.get(key) is None:
             dlt.config[key] = value
     _silence()
     target = make_destination(destination, overwrite=overwrite)
-    place = hashlib.blake2b(f"{destination} {_place(target)}".encode(), digest_size=8).hexdigest()
+    place = hashlib.blake2b(f"{destination} {place_of(target)}".encode(), digest_size=8).hexdigest()
     return dlt.pipeline(
         f"claribi__{destination}",
         destination=target,
         dataset_name=DATASET,
-        pipelines_dir=str(Path(get_dlt_pipelines_dir()) / f"claribi-export-{place}"),
+        pipelines_dir=str(folder or Path(get_dlt_pipelines_dir()) / f"claribi-export-{place}"),
     )
 
 
@@ -157,7 +158,10 @@ def explain(error: BaseException, destination: str) -> ClaribiError | Destinatio
         if isinstance(link, ConfigurationException | MissingDependencyException):
             return SettingError("--destination", f"{destination} cannot be used: {link}")
     if any(isinstance(link, DestinationException) for link in chain):
-        return LoadFailed(destination, str(chain[-1]).strip().splitlines()[0])
+        return LoadFailed(destination, _first_line(chain[-1]))
+    if any(isinstance(link, PipelineStepFailed) and link.step == "sync" for link in chain):
+        # dlt passes the driver's own error on when it cannot even connect.
+        return StoreUnusable(destination, _first_line(chain[-1]))
     return None
 
 
@@ -170,12 +174,18 @@ def _read(run: Run, only: Sequence[str], pipeline: dlt.Pipeline) -> None:
                 pass
 
 
-def _place(target: Destination[Any, Any]) -> str:
+def place_of(target: Destination[Any, Any]) -> str:
+    """Where a destination lies: a file, a folder, a host; without a password."""
     config = target.configuration(target.spec(), accept_partial=True)
     try:
         return str(config.data_location() or config)
     except ConfigurationException:
         return str(config)
+
+
+def _first_line(error: BaseException) -> str:
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return line if line.endswith(".") else f"{line}."
 
 
 def _can_never_load(error: BaseException) -> bool:

@@ -33,13 +33,13 @@ class ClaribiError(Exception):
 
 
 class SettingError(ClaribiError):
-    """A setting is missing or cannot work; `name` is the source's own name for it, or what the user typed."""
+    """A setting is missing or cannot work; `name` is the source's own name for it, what the user typed, or a file."""
 
     exit_code = 2
 
     def __init__(self, name: str, problem: str) -> None:
         self.name = name
-        typed = name.startswith("--") or "__" in name
+        typed = name.startswith(("--", ".")) or "__" in name
         super().__init__(f"{name if typed else ENV_PREFIX + name.upper()} {problem}")
 
 
