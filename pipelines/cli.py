@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -56,17 +56,26 @@ class Out:
 
 
 @app.command()
-def init() -> None:
-    """Ask for the key and write .dlt/secrets.toml and .dlt/config.toml."""
-    with _speaking() as out:
-        from pipelines.setting_up import store_settings
+def init(destination: Where = None, as_json: Json = False) -> None:
+    """Ask for the API key and store it in .dlt/secrets.toml, the destination in .dlt/config.toml.
 
-        out.notes.print("A read-only API key is made in clariBI under Settings > Developer > API Keys.")
-        key = typer.prompt("API key (not shown)", hide_input=True) if sys.stdin.isatty() else sys.stdin.readline()
-        destination = typer.prompt("Destination", default="duckdb") if sys.stdin.isatty() else "duckdb"
-        for file in store_settings(key.strip(), destination):
-            out.result.print(f"wrote {file}")
-        out.result.print("Next: claribi-export doctor")
+    Without a terminal the key is the first line of standard input.
+    """
+    with _speaking(as_json=as_json) as out:
+        asking = sys.stdin.isatty()
+        if asking:
+            out.notes.print("A read-only API key is made in clariBI under Settings > Developer > API Keys.")
+            key = typer.prompt("API key (not shown)", hide_input=True, err=True)
+            destination = destination or typer.prompt("Destination", default="duckdb", err=True)
+        else:
+            key = sys.stdin.readline()
+        from pipelines.setting_up import overruled, store_settings
+        from pipelines.status_screens import init_screen
+
+        destination = destination or "duckdb"
+        written = store_settings(key, destination)
+        document = {"written": [str(file) for file in written], "destination": destination, "overruled": overruled()}
+        out.show(document, lambda: init_screen(written, overruled()))
 
 
 @app.command()
@@ -75,7 +84,7 @@ def doctor(destination: Where = None, as_json: Json = False) -> None:
     with _speaking(as_json=as_json) as out:
         from pipelines.claribi_pipeline import default_destination
         from pipelines.doctor import examine
-        from pipelines.screens import doctor_screen
+        from pipelines.status_screens import doctor_screen
 
         diagnosis = examine(destination or default_destination())
         out.show(diagnosis.to_json(), lambda: doctor_screen(diagnosis))
@@ -135,8 +144,8 @@ def status(
     """Show the last run, its age and the tables, as the destination knows them; no call to clariBI."""
     with _speaking(as_json=as_json) as out:
         from pipelines.claribi_pipeline import default_destination
-        from pipelines.screens import status_screen
         from pipelines.status import look_at
+        from pipelines.status_screens import status_screen
 
         found = look_at(destination or default_destination(), max_age_h=max_age)
         out.show(found.to_json(), lambda: status_screen(found))
@@ -145,25 +154,29 @@ def status(
 
 @app.command()
 def sandbox(
-    dialect: Annotated[str, typer.Option(help="How it speaks: kb, v1 or offset.")] = "kb",
-    port: Annotated[int, typer.Option(help="Port on loopback.")] = 8765,
+    dialect: Annotated[Literal["kb", "v1", "offset"], typer.Option(help="How it speaks.")] = "kb",
+    port: Annotated[int, typer.Option(help="Port on loopback; 0 takes a free one.")] = 8765,
     reports: Annotated[int, typer.Option(help="How many reports there are.")] = 1240,
     nights: Annotated[int, typer.Option(help="How many nights have passed.")] = 0,
     limit: Annotated[int, typer.Option(help="Calls an hour.")] = 5000,
 ) -> None:
     """Serve a made-up clariBI on loopback, for trying things out; Ctrl-C ends it."""
     with _speaking() as out:
+        from pipelines.claribi.errors import SettingError
         from pipelines.sandbox import run_sandbox
-        from pipelines.screens import sandbox_screen
+        from pipelines.status_screens import sandbox_screen
 
-        run_sandbox(
-            dialect,
-            port,
-            reports=reports,
-            nights=nights,
-            limit=limit,
-            on_ready=lambda running: out.result.print(sandbox_screen(running)),
-        )
+        try:
+            run_sandbox(
+                dialect,
+                port,
+                reports=reports,
+                nights=nights,
+                limit=limit,
+                on_ready=lambda running: out.result.print(sandbox_screen(running)),
+            )
+        except OSError as error:
+            raise SettingError("--port", f"{port} cannot be used: {os.strerror(error.errno or 0)}. Choose another one.") from None
 
 
 @app.command()
@@ -189,8 +202,8 @@ def _speaking(*, as_json: bool = False) -> "Iterator[Out]":
         yield out
     except typer.Exit:
         raise
-    except KeyboardInterrupt:
-        out.notes.print("Stopped. Nothing of this run was loaded; run again when it suits.")
+    except (KeyboardInterrupt, typer.Abort):
+        out.notes.print("Stopped; nothing was stored.")
         raise typer.Exit(1) from None
     except Exception as error:  # noqa: BLE001 - whatever is no bug has a sentence, a bug its traceback
         from pipelines.claribi_pipeline import explain
@@ -200,7 +213,9 @@ def _speaking(*, as_json: bool = False) -> "Iterator[Out]":
             out.notes.print(_traceback(error), markup=False, end="")
             out.notes.print("This is a bug; please report the lines above. Nothing of this run was loaded.")
             raise typer.Exit(1) from None
-        out.notes.print(f"error: {reason}", style="bold red", markup=False)
+        # One line in a log, whole words on a terminal.
+        whole = not out.notes.is_terminal
+        out.notes.print(f"error: {reason}", style="bold red", markup=False, soft_wrap=whole)
         raise typer.Exit(reason.exit_code) from None
 
 

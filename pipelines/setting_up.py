@@ -35,6 +35,11 @@ def store_settings(key: str, destination: str) -> list[Path]:
     return [*written, SECRETS, CONFIG]
 
 
+def overruled() -> list[str]:
+    """Variables of the environment that go before what was just written."""
+    return [name for name in ("SOURCES__CLARIBI__API_KEY", "EXPORT__DESTINATION") if name in os.environ]
+
+
 def _checked(key: str) -> ClaribiSettings:
     """The key as the settings take it; a run would refuse the same."""
     if not key.strip():
