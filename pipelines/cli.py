@@ -176,7 +176,9 @@ def sandbox(
                 on_ready=lambda running: out.result.print(sandbox_screen(running)),
             )
         except OSError as error:
-            raise SettingError("--port", f"{port} cannot be used: {os.strerror(error.errno or 0)}. Choose another one.") from None
+            raise SettingError(
+                "--port", f"{port} cannot be used: {os.strerror(error.errno or 0)}. Choose another one."
+            ) from None
 
 
 @app.command()
