@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from google.auth import jwt
 
 PROVIDER = "//iam.googleapis.com/projects/123/locations/global/workloadIdentityPools/github/providers/repo"
+AUDIENCE = "https://oauth2.googleapis.com/token"  # google-auth names it whatever the token_uri is
 SUBJECT = "urn:ietf:params:oauth:token-type:jwt"
 
 
@@ -81,7 +82,7 @@ class Accounts:
 
     def _from_jwt(self, form: dict[str, str]) -> tuple[int, dict[str, Any]]:
         try:
-            claims = jwt.decode(form["assertion"], certs=key_pair()[1], audience=f"{self.url}/token")
+            claims = jwt.decode(form["assertion"], certs=key_pair()[1], audience=AUDIENCE)
         except (KeyError, ValueError) as problem:
             return 400, {"error": "invalid_grant", "error_description": f"Invalid JWT Signature. {problem}"}
         if claims["iss"] in self.revoked:
