@@ -68,7 +68,7 @@ def _look(destination: str, place: Path) -> Text:
 
 
 def _python() -> str:
-    """This Python, as one would type it here: the one that has duckdb."""
+    """The running Python as one would type it here: the one that has duckdb."""
     python = Path(sys.executable)
     return str(python.relative_to(Path.cwd())) if python.is_relative_to(Path.cwd()) else str(python)
 
