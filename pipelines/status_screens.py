@@ -107,8 +107,12 @@ def _verdict(diagnosis: Diagnosis) -> Text:
 def _run(run: dict[str, str] | None, age_h: float | None = None) -> str:
     if run is None:
         return "never"
-    age = "" if age_h is None else f", {age_h:,.1f} hours ago"
+    age = "" if age_h is None else f", {_ago(age_h)}"
     return f"{run['at'].replace('T', ' ').removesuffix('+00:00')} UTC{age}, {run['outcome']} ({run['run_id']})"
+
+
+def _ago(age_h: float) -> str:
+    return f"{age_h:,.1f} hours ago" if age_h >= 2 else f"{age_h * 60:.0f} minutes ago"
 
 
 def _tables(tables: dict[str, int]) -> Table:

@@ -1,0 +1,157 @@
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipelines.sandbox import KB, Organisation, Sandbox, serve
+
+PROJECT = Path(__file__).parent.parent
+COMMAND = [sys.executable, "-c", "from pipelines.cli import main; main()"]
+HEAVY = ("dlt", "pandas", "pyarrow", "duckdb", "httpx", "starlette", "rich.table")
+
+
+@pytest.fixture
+def sandbox():
+    sandbox = Sandbox(KB, Organisation(reports=30))
+    with serve(sandbox) as server:
+        sandbox.url = server.url
+        yield sandbox
+
+
+@pytest.fixture
+def command(tmp_path):
+    """Run the command in a folder of its own with an environment of its own."""
+
+    def run(*words, **settings):
+        return subprocess.run(
+            [*COMMAND, *words],
+            cwd=tmp_path,
+            env=environment(tmp_path) | settings,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    return run
+
+
+def environment(folder):
+    return {"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT), "HOME": str(folder), "DLT_DATA_DIR": str(folder)}
+
+
+def settings(sandbox):
+    return {"SOURCES__CLARIBI__BASE_URL": sandbox.url, "SOURCES__CLARIBI__API_KEY": sandbox.account.key}
+
+
+def test_the_morning_after_in_json_and_in_words(command, sandbox):
+    told = settings(sandbox)
+    doctor = command("doctor", "--json", **told)
+    assert (doctor.returncode, doctor.stderr) == (0, "")
+    assert {check["result"] for check in json.loads(doctor.stdout)["checks"]} == {"ok"}
+    run = command("run", "--json", **told)
+    assert (run.returncode, run.stderr) == (0, "")
+    status = command("status", "--json", "--max-age", "26")
+    assert (status.returncode, status.stderr) == (0, "")
+    found = json.loads(status.stdout)
+    assert found["last_good_run"]["run_id"] == json.loads(run.stdout)["run_id"]
+    assert found["tables"]["reports"] == 30
+    words = command("status", "--max-age", "0")
+    assert (words.returncode, words.stderr) == (6, "")
+    assert "which is more than 0" in words.stdout
+    everything = "".join(ended.stdout + ended.stderr for ended in (doctor, run, status, words))
+    assert sandbox.account.key not in everything
+
+
+def test_doctor_says_ready_and_shows_fields(command, sandbox):
+    ended = command("doctor", **settings(sandbox))
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "Ready to run: claribi-export run" in ended.stdout
+    assert "id integer, title string" in ended.stdout
+    assert max(map(len, ended.stdout.splitlines())) <= 80
+
+
+def test_a_doctor_that_finds_a_failure_still_prints_one_document(command):
+    ended = command("doctor", "--json")
+    assert (ended.returncode, ended.stderr) == (2, "")
+    document = json.loads(ended.stdout)
+    assert (document["exit_code"], document["checks"][0]["result"]) == (2, "fail")
+
+
+def test_status_of_nothing_is_no_failure_and_makes_no_file(command, tmp_path):
+    ended = command("status", "--json")
+    assert (ended.returncode, json.loads(ended.stdout)["last_run"]) == (0, None)
+    assert not (tmp_path / "warehouse.duckdb").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("status", "--destination", "nowhere"), "error: --destination is 'nowhere'"),
+        (("run",), "error: SOURCES__CLARIBI__API_KEY is missing."),
+        (("status", "--max-age", "soon"), "--max-age"),
+        (("sandbox", "--dialect", "latin"), "--dialect"),
+        (("dance",), "dance"),
+    ],
+)
+def test_wrong_usage_and_wrong_settings_end_with_2_and_one_sentence_on_stderr(command, words, says):
+    ended = command(*words)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert says in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_an_error_is_one_line_where_there_is_no_terminal(command):
+    ended = command("run", COLUMNS="40")
+    assert len(ended.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["", "init", "doctor", "run", "status", "sandbox", "demo"])
+def test_help_loads_nothing_heavy(tmp_path, name):
+    code = (
+        "import sys\nfrom pipelines.cli import app\n"
+        f"try: app({[*([name] if name else []), '--help']!r})\nexcept SystemExit as end: code = end.code\n"
+        f"print(code, [one for one in {HEAVY!r} if one in sys.modules], file=sys.stderr)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=os.environ | {"COLUMNS": "80"},
+    )
+    assert ended.stderr.strip() == "0 []"
+    assert "Usage:" in ended.stdout
+    assert max(map(len, ended.stdout.splitlines())) <= 80
+
+
+def test_the_sandbox_prints_the_lines_that_lead_to_it(command, tmp_path):
+    words = [*COMMAND, "sandbox", "--dialect", "v1", "--port", "0", "--reports", "20"]
+    with subprocess.Popen(words, cwd=tmp_path, env=environment(tmp_path), stdout=subprocess.PIPE, text=True) as server:
+        try:
+            printed = []
+            for line in server.stdout:
+                printed.append(line.strip())
+                if line.startswith("Ctrl-C"):
+                    break
+            lines = dict(line.removeprefix("export ").split("=") for line in printed if line.startswith("export "))
+            assert list(lines) == ["SOURCES__CLARIBI__BASE_URL", "SOURCES__CLARIBI__API_KEY"]
+            doctor = command("doctor", "--json", **lines)
+            assert (doctor.returncode, doctor.stderr) == (0, "")
+        finally:
+            server.send_signal(signal.SIGINT)
+        assert server.wait(timeout=30) == 0
+
+
+def test_a_taken_port_is_a_wrong_setting(command):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        ended = command("sandbox", "--port", port)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == f"error: --port {port} cannot be used: Address already in use. Choose another one.\n"
