@@ -168,6 +168,8 @@ def _compared(
 ) -> dict[str, str]:
     """The columns to compare with their SQL types: all that either side has and both may have."""
     types = dict(zip(held.names, held.types, strict=True)) | dict(found)
+    if only is not None:
+        only = only | {"deleted_at"}  # what is in the list again differs from what is held as deleted
     return {
         name: SQL_TYPES[kind]
         for name, kind in sorted(types.items())
