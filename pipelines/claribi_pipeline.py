@@ -132,7 +132,8 @@ def duckdb_file() -> Path:
 
 def synchronise(pipeline: dlt.Pipeline) -> list[str]:
     """Bring the local folder to what the destination knows, a crashed run's load first; say what was found."""
-    if pipeline.destination.destination_name == "duckdb":
+    destination_is_duckdb = pipeline.destination.destination_name == "duckdb"
+    if destination_is_duckdb:
         wait_until_free(duckdb_file(), DATASET, LOCK_WAIT_S)
     notes = []
     if pipeline.has_pending_data:
@@ -144,7 +145,10 @@ def synchronise(pipeline: dlt.Pipeline) -> list[str]:
                 raise
             pipeline.abort_packages()
             notes.append(f"An earlier run left a load that can never succeed; it was dropped and read again. {error}")
+    fresh = destination_is_duckdb and not duckdb_file().exists()
     pipeline.sync_destination()
+    if fresh:
+        duckdb_file().unlink(missing_ok=True)  # dlt's look makes one; a run that fails must not leave it behind
     return notes
 
 
