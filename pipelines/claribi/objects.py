@@ -54,6 +54,7 @@ class Objects:
         name = self.table.name
         with Shelf(name, self.parents) as listed, Shelf(name, self.parents) as asked:
             proven = self._read_list(listed)
+            self.run.counts |= {table: Counts() for table in self.kinds}  # a report names every table, if with zeros
             beside = self._beside(listed)
             if beside.first:
                 yield self._batch([])  # so that the tables are there even when they are empty
