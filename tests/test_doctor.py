@@ -6,10 +6,12 @@ import duckdb
 import pytest
 
 from pipelines.claribi.schema import DASHBOARDS, REPORTS, USAGE
+from pipelines.destination_check import check_destination
 from pipelines.doctor import examine
 from pipelines.sandbox import DIALECTS, KB, V1, Account, Organisation, Sandbox, faults
 from pipelines.shapes import fields_of
 from pipelines.status_screens import doctor_screen
+from tests.sheets_server import ROBOT, SheetsServer
 from tests.stage import serve_stage
 
 NAMES = [
@@ -186,6 +188,35 @@ def test_a_destination_that_cannot_be_written_to_is_named(
     assert (results(diagnosis), diagnosis.exit_code) == ({"destination": "fail"}, code)
     assert says in found(diagnosis, "destination").says
     assert ":pw@" not in json.dumps(diagnosis.to_json())
+
+
+@pytest.fixture
+def google(monkeypatch):
+    server = SheetsServer()
+    file = server.create()
+    for name, value in {
+        "SPREADSHEET": file,
+        "CREDENTIALS": json.dumps(server.accounts.service_account(ROBOT)),
+        "API_URL": server.url,
+    }.items():
+        monkeypatch.setenv(f"DESTINATION__GOOGLE_SHEETS__{name}", value)
+    yield server
+    server.close()
+
+
+def test_a_spreadsheet_is_looked_at_by_its_own_destination(google):
+    check = check_destination("google_sheets")
+    assert (check.result, [finding["subject"] for finding in check.facts["findings"]]) == (
+        "ok",
+        ["credentials", "spreadsheet", "access", "room"],
+    )
+
+
+def test_a_spreadsheet_that_is_not_there_is_a_failure(google, monkeypatch):
+    monkeypatch.setenv("DESTINATION__GOOGLE_SHEETS__SPREADSHEET", "x" * 44)
+    check = check_destination("google_sheets")
+    assert (check.result, check.exit_code) == ("fail", 5)
+    assert "PRIVATE KEY" not in repr(check)
 
 
 def test_a_warehouse_that_is_there_stays_as_it_is(account, here):
