@@ -56,10 +56,10 @@ class Writer:
     def _write(self, seen: Look, plans: Sequence[TabPlan], dropped: Sequence[Tab] = ()) -> None:
         staged = _too_large(plans)
         leftovers = seen.leftovers(self._load, time.time())
-        check_room(seen, plans, staged, leftovers)
+        check_room(seen, plans, staged)
         if staged:
-            self._upload(staged, leftovers)
-            leftovers = []
+            self._upload(staged)
+        # An upload may have become a tab since we looked, so only the batch that would then fail may delete it.
         gone = [*leftovers, *(tab.sheet for tab in dropped)]
         asked = [*guard(seen, self._load, _row_counts(seen, plans, dropped)), *_blank_tab(seen, plans, gone)]
         asked += [request for plan in plans for request in requests(plan)]
@@ -86,9 +86,9 @@ class Writer:
                 raise OutOfDate("The spreadsheet") from error
             raise
 
-    def _upload(self, plans: Sequence[TabPlan], leftovers: Sequence[Sheet]) -> None:
+    def _upload(self, plans: Sequence[TabPlan]) -> None:
         """Bring the cells of large plans into hidden tabs. A new tab's upload is the tab itself, still hidden."""
-        asked: list[Request] = [{"deleteSheet": {"sheetId": sheet.sheet_id}} for sheet in leftovers]
+        asked: list[Request] = []
         titles = {}
         for plan in plans:
             plan.staging = plan.sheet_id if plan.is_new else new_number()
@@ -157,9 +157,9 @@ class Writer:
         return repairs
 
 
-def check_room(seen: Look, plans: Sequence[TabPlan], staged: Sequence[TabPlan], leftovers: Sequence[Sheet]) -> None:
+def check_room(seen: Look, plans: Sequence[TabPlan], staged: Sequence[TabPlan]) -> None:
     """Refuse what cannot fit, with the arithmetic, before the first write."""
-    needed = seen.cells - sum(sheet.rows * sheet.width for sheet in leftovers)
+    needed = seen.cells
     for plan in plans:
         rows, width = plan.grid
         if width > MAX_COLUMNS:

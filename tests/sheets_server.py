@@ -108,6 +108,15 @@ class Fault:
 
 
 @dataclass
+class Interruption:
+    """Something happens just before the `nth` request of this kind from now on is carried out."""
+
+    kind: str
+    action: Callable[[], object]
+    nth: int = 1
+
+
+@dataclass
 class File:
     """A spreadsheet with its history and the people it is shared with (address -> reader or writer)."""
 
@@ -140,6 +149,7 @@ class SheetsServer:
         self.files: dict[str, File] = {}
         self.calls: list[Call] = []
         self.faults: list[Fault] = []
+        self.interruptions: list[Interruption] = []
         self.quota: dict[str, int | None] = {"read": None, "write": None}
         self.digits = 17
         self.strict_metadata = False
@@ -173,6 +183,12 @@ class SheetsServer:
         self.files[number] = file
         return number
 
+    def create_from(self, book: Book) -> str:
+        """A spreadsheet in a state that another one was in; returns its id."""
+        number = self.create()
+        self.files[number].revisions = [Revision("person", book)]
+        return number
+
     def book(self, file_id: str) -> Book:
         """The newest state of a spreadsheet."""
         return self.files[file_id].now
@@ -185,6 +201,10 @@ class SheetsServer:
         """Break the nth request of a kind (read, write, token, any) from now on."""
         self.faults.append(Fault(way, kind, nth, times))
 
+    def before(self, kind: str, action: Callable[[], object], nth: int = 1) -> None:
+        """Let something happen just before the nth request of a kind: what a person does while a load runs."""
+        self.interruptions.append(Interruption(kind, action, nth))
+
     def sleep(self, seconds: float) -> None:
         """Let time pass for the quota: what a client under test sleeps with."""
         self._slept += seconds
@@ -192,6 +212,14 @@ class SheetsServer:
     def count(self, kind: str) -> int:
         """How many requests of a kind were answered since `calls` was last cleared."""
         return sum(call.kind == kind for call in self.calls)
+
+    def wait_for(self, writes: int) -> None:
+        """Wait, ten seconds at most, until so many writes were answered."""
+        for _ in range(1_000):
+            if self.count("write") >= writes:
+                return
+            time.sleep(0.01)
+        raise TimeoutError(f"{self.count('write')} of {writes} writes")
 
     @contextmanager
     def person(self, file_id: str) -> Iterator[Book]:
@@ -219,14 +247,26 @@ class SheetsServer:
 
     def _broken_or(self, kind: str, call: Callable[[], Answer]) -> Answer | None:
         with self._lock:
+            actions = self._due(kind)
+        for action in actions:
+            action()
+        with self._lock:
             way = self._fault(kind)
-        if way == "stall":
+        if way == "stall":  # the client gives up first; then the request is carried out after all
             self.released.wait(30)
             way = None
         with self._lock:
             answer = self._broken(way, call) if way else call()
             self._let_stragglers_land()
         return answer
+
+    def _due(self, kind: str) -> list[Callable[[], object]]:
+        """What is to happen before this request."""
+        for interruption in self.interruptions:
+            interruption.nth -= interruption.kind == kind
+        due = [interruption for interruption in self.interruptions if interruption.nth <= 0]
+        self.interruptions = [interruption for interruption in self.interruptions if interruption.nth > 0]
+        return [interruption.action for interruption in due]
 
     def _fault(self, kind: str) -> str | None:
         for fault in self.faults:
