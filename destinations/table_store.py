@@ -94,12 +94,26 @@ class TableStoreConfiguration(DestinationClientDwhConfiguration):
     """Not used: a folder or a spreadsheet is one dataset. dlt hands it over, so it is accepted."""
     tables: list[str] | None = None
     """Which tables to write; all when it is not set. State is always saved."""
-    columns: dict[str, list[str]] | None = None
-    """Per table, which columns to write and in which order; its keys are always written."""
+    columns: Any = None
+    """Per table, which columns to write and in which order; its keys are always written.
+
+    A dict, or the text of one in JSON; see `by_table` for why dlt is not told so.
+    """
     sort: dict[str, list[str]] | None = None
     """Per table, columns to sort by, such as `created_at` or `created_at desc`; else rows keep their place."""
     memory: str = MEMORY
     """What DuckDB may take while it folds a load."""
+
+
+def by_table(columns: Any) -> dict[str, list[str]]:
+    """Read the setting `columns`; a bare number is none.
+
+    dlt looks for a setting under shorter and shorter names, at last in COLUMNS: where a shell exports that, it is the
+    width of the terminal.
+    """
+    if isinstance(columns, str):
+        columns = None if columns.isdigit() else json.loads(columns)
+    return dict(columns or {})
 
 
 TConfiguration = TypeVar("TConfiguration", bound=TableStoreConfiguration)
@@ -152,7 +166,7 @@ class TableStoreClient(JobClientBase, WithStateSync):
         self, schema: Schema, config: TableStoreConfiguration, capabilities: DestinationCapabilitiesContext
     ) -> None:
         super().__init__(schema, config, capabilities)
-        self.selection = Selection(config.tables, config.columns or {}, config.sort or {})
+        self.selection = Selection(config.tables, by_table(config.columns), config.sort or {})
         self.system = SystemTables(schema)
 
     def __enter__(self) -> "TableStoreClient":

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from uuid import uuid4
 
 import dlt
@@ -36,6 +36,8 @@ from pipelines.report import Report, make_report
 DATASET = "claribi"
 DUCKDB_FILE = "warehouse.duckdb"
 LOCK_WAIT_S = 60.0
+EXTRAS = {"starlette": "sandbox", "uvicorn": "sandbox", "gspread": "sheets"}
+"""Modules that only some users need, and the extra that brings them."""
 
 DEFAULTS = {
     # dlt tells its makers about every run unless it is told not to.
@@ -70,7 +72,7 @@ def export(
             if dry_run:
                 _read(run, only, pipeline)
             else:
-                pipeline.run(claribi_source(run, only), loader_file_format="parquet")
+                pipeline.run(claribi_source(run, only), loader_file_format=_file_format(pipeline))
                 held = DestinationRows(pipeline)
             rows = {name: held.count(name) for name in run.counts}
     except Exception as error:
@@ -161,6 +163,8 @@ def explain(error: BaseException, destination: str) -> ClaribiError | Destinatio
     for link in chain:
         if isinstance(link, ConfigurationException | MissingDependencyException):
             return SettingError("--destination", f"{destination} cannot be used: {link}")
+        if isinstance(link, ModuleNotFoundError) and link.name in EXTRAS:
+            return SettingError("--destination", f"needs more: pip install 'claribi-export[{EXTRAS[link.name]}]'")
     if any(isinstance(link, DestinationException) for link in chain):
         return LoadFailed(destination, _first_line(chain[-1]))
     if any(isinstance(link, PipelineStepFailed) and link.step == "sync" for link in chain):
@@ -176,6 +180,14 @@ def _read(run: Run, only: Sequence[str], pipeline: dlt.Pipeline) -> None:
         if name != "export_runs" and (not only or name in only or name in ALWAYS):
             for _ in read(run):
                 pass
+
+
+def _file_format(pipeline: dlt.Pipeline) -> Literal["parquet"] | None:
+    """Parquet where the destination takes it without a driver that we do not bring; else its own choice."""
+    capabilities = pipeline.destination.capabilities()
+    needs_driver = capabilities.loader_file_format_selector is not None
+    taken = not needs_driver and "parquet" in (capabilities.supported_loader_file_formats or ())
+    return "parquet" if taken else None
 
 
 def place_of(target: Destination[Any, Any]) -> str:

@@ -17,9 +17,10 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 from dlt.pipeline.helpers import pipeline_drop
 from pyarrow import parquet
 
+from destinations import csv_files
 from destinations.errors import ColumnTypeChanged, OutOfDate, UnknownSelection
 from destinations.fold import POSITION, Table, quoted
-from destinations.table_store import COMMIT_TRIES, Backend, TableStore, TableStoreConfiguration
+from destinations.table_store import COMMIT_TRIES, Backend, TableStore, TableStoreConfiguration, by_table
 
 
 class Memory:
@@ -603,3 +604,17 @@ def test_a_table_reads_back_typed_and_in_pieces() -> None:
     sizes = [len(piece) for piece in reader]
     assert (sum(sizes), len(sizes) > 1) == (60_000, True)
     assert client.read_table("unknown") is None
+
+
+def test_the_width_of_a_terminal_is_not_taken_for_the_setting_columns(tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("DLT_DATA_DIR", str(tmp_path / "dlt"))
+    destination = csv_files(folder=str(tmp_path / "exports"))
+    pipeline = dlt.pipeline("width", destination=destination, pipelines_dir=str(tmp_path / "p"))
+    pipeline.run([{"id": 1}], table_name="reports", loader_file_format="parquet")
+    assert (tmp_path / "exports" / "reports.csv").read_text().startswith("id,")
+
+
+def test_the_setting_columns_may_come_from_the_environment_as_json():
+    assert by_table('{"reports": ["id", "title"]}') == {"reports": ["id", "title"]}
+    assert by_table(None) == {}

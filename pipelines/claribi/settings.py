@@ -1,10 +1,11 @@
 """What a user may set about clariBI: names, defaults and what is refused before the first call."""
 
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 from urllib.parse import urlsplit
 
 import dlt
-from dlt.common.configuration import configspec, resolve_configuration
+from dlt.common.configuration import configspec
+from dlt.common.configuration.exceptions import ConfigValueCannotBeCoercedException
 from dlt.common.configuration.specs import BaseConfiguration
 from dlt.common.typing import TSecretStrValue
 
@@ -13,6 +14,7 @@ from pipelines.claribi.errors import SettingError
 Scheme = Literal["api-key", "x-api-key", "bearer", "jwt"]
 """How a request proves who it is; `jwt` is a bearer token got by email and password."""
 
+SECRETS = {"api_key", "password"}
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 PLACEHOLDERS = {"<configure me>", "changeme", "claribi_sk_..."}
 
@@ -116,8 +118,27 @@ def known_secrets() -> list[str]:
 
 
 def load_settings() -> ClaribiSettings:
-    """Read `SOURCES__CLARIBI__…`; raise `SettingError` when they cannot work."""
-    return resolve_configuration(ClaribiSettings(), sections=("sources", "claribi"))
+    """Read `SOURCES__CLARIBI__…`; raise `SettingError` when they cannot work.
+
+    Under these names alone: dlt's own search ends at the bare name, and an API_KEY in the environment is the key of
+    something else, which must not be sent to clariBI.
+    """
+    settings = ClaribiSettings()
+    for name, hint in ClaribiSettings.__annotations__.items():
+        value = _read(name, secret=name in SECRETS, kind=float if hint is float else int if hint is int else str)
+        if value is not None:
+            setattr(settings, name, value)
+    settings.on_resolved()
+    return settings
+
+
+def _read(name: str, *, secret: bool, kind: type) -> Any:
+    key = f"sources.claribi.{name}"
+    try:
+        value: Any = dlt.secrets.get(key, kind)
+        return value if value is not None or secret else dlt.config.get(key, kind)
+    except ConfigValueCannotBeCoercedException:
+        raise SettingError(name, "is not a number.") from None
 
 
 def _filled(name: str, value: str | None) -> str | None:
