@@ -23,7 +23,7 @@ def section(name: str) -> str:
 
 def test_the_commands_are_those_of_the_code():
     group = typer.main.get_command(app)
-    rows = [f"| `claribi-export {name}` | {command.help} |" for name, command in group.commands.items()]
+    rows = [f"| `claribi-export {name}` | {command.help.splitlines()[0]} |" for name, command in group.commands.items()]
     assert ["| command | what it does |", "| --- | --- |", *rows] == section("commands").splitlines()
 
 
