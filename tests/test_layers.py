@@ -28,7 +28,7 @@ PRINTING = {"pipelines.cli", "pipelines.screens", "pipelines.status_screens"}
 
 
 def imported(module):
-    """Every name that a module imports, wherever in it; `from a import b` counts as `a.b`, and as `a` unless b is a module.
+    """Every name that a module imports, wherever in it; `from a import b` is `a.b`, and `a` too unless b is a module.
 
     What is imported for type checking alone is no arrow.
     """
