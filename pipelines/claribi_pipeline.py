@@ -9,12 +9,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from uuid import uuid4
 
 import dlt
 from dlt.common.configuration.exceptions import ConfigurationException
-from dlt.common.destination import Destination
+from dlt.common.destination import Destination, TLoaderFileFormat
 from dlt.common.destination.exceptions import (
     DestinationException,
     DestinationTerminalException,
@@ -182,12 +182,12 @@ def _read(run: Run, only: Sequence[str], pipeline: dlt.Pipeline) -> None:
                 pass
 
 
-def _file_format(pipeline: dlt.Pipeline) -> Literal["parquet"] | None:
+def _file_format(pipeline: dlt.Pipeline) -> TLoaderFileFormat:
     """Parquet where the destination takes it without a driver that we do not bring; else its own choice."""
     capabilities = pipeline.destination.capabilities()
     needs_driver = capabilities.loader_file_format_selector is not None
     taken = not needs_driver and "parquet" in (capabilities.supported_loader_file_formats or ())
-    return "parquet" if taken else None
+    return "parquet" if taken else capabilities.preferred_loader_file_format
 
 
 def place_of(target: Destination[Any, Any]) -> str:

@@ -1,13 +1,14 @@
 """Reads back what a destination holds, whatever kind it is, so that a run can be compared with it."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import dlt
-import orjson
 import pyarrow as pa
 
 from destinations.table_store import TableStoreClient
+from pipelines.claribi.columns import json_bytes
 
 CHUNK_ROWS = 50_000
 
@@ -69,27 +70,23 @@ class DestinationRows:
             return int(row[0])
 
     def _pieces(self, table: str, kinds: dict[str, str], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        verbatim = self._pipeline.destination.destination_name in VERBATIM
         with self._pipeline.sql_client() as client:
             names = ", ".join(client.escape_column_name(name) for name in kinds)
             query = f"SELECT {names} FROM {client.make_qualified_table_name(table)}"
             with client.execute_query(query) as cursor:
-                for piece in cursor.iter_arrow(chunk_size=CHUNK_ROWS):
-                    rows = pa.Table.from_batches([piece]) if isinstance(piece, pa.RecordBatch) else piece
-                    for name, kind in kinds.items() if not verbatim else ():
-                        if kind == "json":
-                            place = rows.schema.get_field_index(name)
-                            rows = rows.set_column(place, name, _sorted_json(rows[name]))
-                    yield from rows.cast(schema).to_batches()
+                if self._pipeline.destination.destination_name in VERBATIM:
+                    for piece in cursor.iter_arrow(chunk_size=CHUNK_ROWS):
+                        rows = pa.Table.from_batches([piece]) if isinstance(piece, pa.RecordBatch) else piece
+                        yield from rows.cast(schema).to_batches()
+                else:
+                    while found := cursor.fetchmany(CHUNK_ROWS):
+                        columns = zip(zip(*found, strict=True), kinds.values(), strict=True)
+                        yield pa.record_batch([_array(values, kind) for values, kind in columns], schema=schema)
 
 
-def _sorted_json(texts: pa.ChunkedArray) -> pa.Array:
-    """JSON as our frames write it: compact, with sorted keys."""
-    found: list[Any] = texts.to_pylist()
-    return pa.array(
-        [
-            None if text is None else orjson.dumps(orjson.loads(text), option=orjson.OPT_SORT_KEYS).decode()
-            for text in found
-        ],
-        pa.string(),
-    )
+def _array(values: Sequence[Any], kind: str) -> pa.Array:
+    """A column of a driver's own values; JSON, parsed or not, as our frames write it: compact, with sorted keys."""
+    if kind == "json":
+        parsed = (json.loads(value) if isinstance(value, str) else value for value in values)
+        values = [None if value is None else json_bytes(value).decode() for value in parsed]
+    return pa.array(values, ARROW_TYPES[kind])
