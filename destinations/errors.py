@@ -150,8 +150,8 @@ class StorageVersion(DestinationError, DestinationTerminalException):
     def __init__(self, file: Path, ours: str, reason: str) -> None:
         self.file, self.ours, self.reason = file, ours, reason
         super().__init__(
-            f"{file} was written by another version of DuckDB, which {ours} cannot read. Use the version that wrote it, "
-            f"or let this one write a new file. DuckDB says: {reason}"
+            f"{file} was written by another version of DuckDB, which {ours} cannot read. "
+            f"Use the version that wrote it, or let this one write a new file. DuckDB says: {reason}"
         )
 
 
