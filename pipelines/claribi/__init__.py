@@ -97,7 +97,9 @@ def _resource(table: Table) -> DltResource:
         columns[REMOVED] = {"hard_delete": True}
     resource = dlt.transformer(rows, name=table.name, primary_key=table.key, columns=columns)
     resource.apply_hints(
-        write_disposition={"disposition": "merge", "strategy": "delete-insert"}, merge_key=table.merge_key
+        # The shelf gives each object once; dlt would sort all rows to find that out again.
+        write_disposition={"disposition": "merge", "strategy": "delete-insert", "deduplicated": True},
+        merge_key=table.merge_key,
     )
     return resource
 

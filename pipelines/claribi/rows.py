@@ -37,10 +37,10 @@ def emptied(child: Table, rows: pa.Table, parents: pa.ChunkedArray) -> pa.Table:
     without = parents.filter(pc.invert(pc.is_in(parents, value_set=rows[parent].combine_chunks())))
     if not len(without):
         return rows
-    key = {name: pa.repeat(_nothing(rows, name), len(without)) for name in child.key} | {parent: without}
-    columns = [key.get(field.name, pa.nulls(len(without), field.type)) for field in rows.schema]
-    removing = with_removed(pa.table(columns, schema=rows.schema).drop_columns([REMOVED]), removed=True)
-    return pa.concat_tables([rows, removing])
+    filled = {name: pa.repeat(_nothing(rows, name), len(without)) for name in child.key}
+    filled |= {parent: without, REMOVED: pa.repeat(True, len(without))}
+    columns = [filled.get(field.name, pa.nulls(len(without), field.type)) for field in rows.schema]
+    return pa.concat_tables([rows, pa.table(columns, schema=rows.schema)])
 
 
 def deleted(rows: pa.RecordBatchReader, ids: Iterable[str], at: datetime) -> pa.Table:

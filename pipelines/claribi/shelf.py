@@ -14,6 +14,9 @@ import pyarrow.compute as pc
 Batch = dict[str, pa.Table]
 """What some thousand objects became: the main table and its child tables, by table name."""
 
+BATCH_ROWS = 10_000
+"""Objects in a batch that the shelf gives: dlt and the comparison have their price for each one."""
+
 
 class Shelf:
     """Takes batches as they come and gives each object back once, in its latest answer.
@@ -76,12 +79,18 @@ class Shelf:
         return pa.chunked_array([chunk for ids in self._ids for chunk in ids.chunks], pa.string())
 
     def batches(self) -> Iterator[Batch]:
-        """Every object once, in its latest answer."""
+        """Every object once, in its latest answer; many in a batch, however few were put at a time."""
+        parts: list[Batch] = []
         for number, latest in enumerate(self._latest()):
             if latest is None:
-                yield self._read(number)
+                parts.append(self._read(number))
             elif latest.any():
-                yield take(self._read(number), self.main, self.parents, np.flatnonzero(latest))
+                parts.append(take(self._read(number), self.main, self.parents, np.flatnonzero(latest)))
+            if sum(len(part[self.main]) for part in parts) >= BATCH_ROWS:
+                yield _joined(parts)
+                parts = []
+        if parts:
+            yield _joined(parts)
 
     def _latest(self) -> Iterator[npt.NDArray[np.bool_] | None]:
         """For each batch, which of its rows count; None means all of them."""
@@ -102,10 +111,20 @@ class Shelf:
 
 
 def take(batch: Batch, main: str, parents: dict[str, str], rows: npt.NDArray[np.integer]) -> Batch:
-    """Some rows of the main table, by position, and the child rows that belong to them."""
+    """Some rows of the main table, by position in rising order, and the child rows that belong to them."""
+    if len(rows) == len(batch[main]):
+        return batch
     chosen = batch[main].take(pa.array(rows))
     ids = chosen["id"].combine_chunks()
     return {
         name: chosen if name == main else table.filter(pc.is_in(table[parents[name]], value_set=ids))
         for name, table in batch.items()
+    }
+
+
+def _joined(parts: list[Batch]) -> Batch:
+    """One batch of several; a column that some of them lack is null there."""
+    return {
+        name: pa.concat_tables([part[name] for part in parts if name in part], promote_options="default")
+        for name in dict.fromkeys(name for part in parts for name in part)
     }
