@@ -114,7 +114,7 @@ def same(one: Cell, other: Cell) -> bool:
         return one is other
     if isinstance(one, int | float) and isinstance(other, int | float):
         return one == other or f"{one:.15g}" == f"{other:.15g}"
-    return (one or None) == (other or None)
+    return (None if one == "" else one) == (None if other == "" else other)
 
 
 def same_rows(one: Row, other: Row) -> bool:
