@@ -2,6 +2,7 @@
 
 import re
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import duckdb
@@ -27,6 +28,17 @@ def wait_until_free(file: Path, dataset: str, max_wait_s: float = 60.0) -> None:
         time.sleep(min(POLL_S, max_wait_s))
 
 
+def drop_if_empty(file: Path) -> None:
+    """Remove a file in which nothing is stored."""
+    if not file.exists():
+        return
+    with suppress(duckdb.Error):  # not ours to judge: another process has it by now
+        with duckdb.connect(str(file)) as db:
+            tables = db.execute("SELECT 1 FROM duckdb_tables() LIMIT 1").fetchall()
+        if not tables:
+            file.unlink()
+
+
 def _holder(file: Path) -> str | None:
     """Who holds the file, in DuckDB's words: `/usr/bin/python3.11 (PID 4711)`; None when it is free."""
     fresh = not file.exists()
@@ -34,7 +46,7 @@ def _holder(file: Path) -> str | None:
         duckdb.connect(str(file)).close()
     except duckdb.Error as error:
         message = str(error)
-        if "lock" not in message.lower():
+        if not _says("lock", file, message):
             raise _unusable(file, message) from None
         match = re.search(r"held in (.+? \(PID \d+\))", message)
         return match[1] if match else "another process"
@@ -45,6 +57,11 @@ def _holder(file: Path) -> str | None:
 
 def _unusable(file: Path, message: str) -> StorageVersion | StoreUnusable:
     reason = message.splitlines()[0].strip()
-    if "version" in message.lower():
+    if _says("version", file, message):
         return StorageVersion(file, f"DuckDB {duckdb.__version__}", reason)
     return StoreUnusable(file, f"DuckDB says: {reason}")
+
+
+def _says(word: str, file: Path, message: str) -> bool:
+    """Whether DuckDB speaks of this; a path may hold any word, and a broken block is no lock."""
+    return re.search(rf"\b{word}\b", message.replace(str(file), ""), re.IGNORECASE) is not None

@@ -24,7 +24,7 @@ from dlt.common.exceptions import MissingDependencyException
 from dlt.common.pipeline import get_dlt_pipelines_dir
 from dlt.pipeline.exceptions import PipelineStepFailed
 
-from destinations.duckdb_file import wait_until_free
+from destinations.duckdb_file import drop_if_empty, wait_until_free
 from destinations.errors import ColumnTypeChanged, DestinationError, LoadFailed, StoreUnusable
 from pipelines.claribi import ALWAYS, READERS, check_choice, claribi_source
 from pipelines.claribi.errors import ClaribiError, SettingError
@@ -64,7 +64,7 @@ def export(
     started = datetime.now(UTC)
     run = Run(settings, run_id=f"{started:%Y%m%dT%H%M%SZ}-{uuid4().hex[:6]}", started_at=started, **options)
     try:
-        with _fewer_collections():
+        with _fewer_collections(), _no_empty_file(destination):
             check_choice(only)
             pipeline = make_pipeline(destination, overwrite=overwrite)
             run.note(synchronise(pipeline))
@@ -134,8 +134,7 @@ def duckdb_file() -> Path:
 
 def synchronise(pipeline: dlt.Pipeline) -> list[str]:
     """Bring the local folder to what the destination knows, a crashed run's load first; say what was found."""
-    destination_is_duckdb = pipeline.destination.destination_name == "duckdb"
-    if destination_is_duckdb:
+    if pipeline.destination.destination_name == "duckdb":
         wait_until_free(duckdb_file(), DATASET, LOCK_WAIT_S)
     notes = []
     if pipeline.has_pending_data:
@@ -147,10 +146,7 @@ def synchronise(pipeline: dlt.Pipeline) -> list[str]:
                 raise
             pipeline.abort_packages()
             notes.append(f"An earlier run left a load that can never succeed; it was dropped and read again. {error}")
-    fresh = destination_is_duckdb and not duckdb_file().exists()
     pipeline.sync_destination()
-    if fresh:
-        duckdb_file().unlink(missing_ok=True)  # dlt's look makes one; a run that fails must not leave it behind
     return notes
 
 
@@ -239,3 +235,15 @@ def _fewer_collections() -> Iterator[None]:
         yield
     finally:
         gc.set_threshold(*before)
+
+
+@contextmanager
+def _no_empty_file(destination: str) -> Iterator[None]:
+    """Leave no DuckDB file behind where there was none, unless something was loaded: dlt's first look makes one."""
+    file = duckdb_file() if destination == "duckdb" else None
+    fresh = file is not None and not file.exists()
+    try:
+        yield
+    finally:
+        if file and fresh:
+            drop_if_empty(file)
