@@ -17,7 +17,7 @@ from destinations.google_credentials import GoogleCredentials
 from destinations.selection import Selection
 from destinations.sheets_diff import Rules
 from destinations.sheets_errors import SheetsExtraMissing, SheetsRefused, SheetsSetting, SheetsUnreachable
-from destinations.table_store import Backend, TableStore, TableStoreClient, TableStoreConfiguration
+from destinations.table_store import Backend, TableStore, TableStoreClient, TableStoreConfiguration, by_table
 
 if TYPE_CHECKING:
     from destinations.sheets_api import SheetsApi
@@ -67,7 +67,7 @@ class GoogleSheetsConfiguration(TableStoreConfiguration):
     def selection(self) -> Selection:
         """What the user wants written."""
         kind = Selection if self.tables is not None else Defaults
-        return kind(self.tables, self.columns or {}, self.sort or {})
+        return kind(self.tables, by_table(self.columns), self.sort or {})
 
     def on_resolved(self) -> None:
         """Refuse to send a token in clear text."""

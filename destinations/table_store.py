@@ -94,7 +94,7 @@ class TableStoreConfiguration(DestinationClientDwhConfiguration):
     """Not used: a folder or a spreadsheet is one dataset. dlt hands it over, so it is accepted."""
     tables: list[str] | None = None
     """Which tables to write; all when it is not set. State is always saved."""
-    columns: Any = None
+    columns: Any | None = None
     """Per table, which columns to write and in which order; its keys are always written.
 
     A dict, or the text of one in JSON; see `by_table` for why dlt is not told so.
