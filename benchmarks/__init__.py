@@ -1,0 +1,1 @@
+"""Speed and memory beside other ways of doing the same; run by `make bench`. No figure of these is ever asserted."""
