@@ -130,7 +130,8 @@ class google_sheets(TableStore[GoogleSheetsConfiguration]):  # noqa: N801 - the 
         from destinations.sheets_backend import Settings, Spreadsheet  # below it is gspread, an extra
 
         rules = Rules(config.long_cells == "cut", config.exact_timestamps, config.sort or {})
-        return Spreadsheet(api, Settings(rules, config.selection.takes, frozenset(config.growing), config.overwrite))
+        takes, order = config.selection.takes, config.tables or ()
+        return Spreadsheet(api, Settings(rules, takes, order, frozenset(config.growing), config.overwrite))
 
 
 class SheetsClient(TableStoreClient):

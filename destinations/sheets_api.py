@@ -9,9 +9,11 @@ from urllib.parse import urlsplit, urlunsplit
 
 import orjson
 from google.auth.exceptions import GoogleAuthError, OAuthError, RefreshError
+from google.auth.transport.requests import Request as AuthRequest
 from gspread.exceptions import APIError
 from gspread.http_client import HTTPClient
-from requests import RequestException, Response
+from requests import PreparedRequest, RequestException, Response, Session
+from requests.auth import AuthBase
 
 from destinations.cells import Cell
 from destinations.google_credentials import Login
@@ -45,11 +47,35 @@ class Calls:
     waited_s: float = 0.0
 
 
+class Token(AuthBase):
+    """Puts the token on each request, and asks for a new one when it has run out.
+
+    google-auth's own session would also look up "allowed locations" at another host, in a thread of its own, each run.
+    """
+
+    def __init__(self, credentials: Any) -> None:
+        self._credentials = credentials
+        self._session = Session()
+
+    def __call__(self, request: PreparedRequest) -> PreparedRequest:
+        """Authorise one request."""
+        if not self._credentials.valid:
+            self._credentials.refresh(AuthRequest(self._session))
+        self._credentials.apply(request.headers)
+        return request
+
+    def forget(self) -> None:
+        """Take a new token for the next request."""
+        self._credentials.token = None
+
+
 class Http(HTTPClient):
     """gspread's client, pointed at one host, with timeouts, compact bodies and a count."""
 
     def __init__(self, login: Login, api_url: str, timeout_s: tuple[float, float]) -> None:
-        super().__init__(login.credentials)
+        session = Session()
+        session.auth = self._token = Token(login.credentials)
+        super().__init__(login.credentials, session)
         self.set_timeout(timeout_s)
         self.calls = Calls()
         self._host = urlsplit(api_url)[:2]
@@ -71,7 +97,13 @@ class Http(HTTPClient):
         self.calls.writes += method != "get"
         self.calls.bytes_sent += len(data or b"")
         url = urlunsplit((*self._host, *urlsplit(endpoint)[2:]))
-        response = super().request(method, url, params, data, None, files, headers)
+        try:
+            response = super().request(method, url, params, data, None, files, headers)
+        except APIError as error:
+            if error.response.status_code != 401:
+                raise
+            self._token.forget()
+            response = super().request(method, url, params, data, None, files, headers)
         self.calls.bytes_received += len(response.content)
         return response
 

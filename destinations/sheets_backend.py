@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
@@ -28,6 +28,8 @@ class Settings:
 
     rules: Rules
     takes: Callable[[str], bool]
+    order: Sequence[str]
+    """Of new tabs; those that it does not name follow by the alphabet."""
     growing: frozenset[str]
     overwrite: bool
 
@@ -95,8 +97,9 @@ class Spreadsheet:
         facts: dict[str, int],
     ) -> list[TabPlan]:
         titles = {sheet.title.lower() for sheet in look.sheets}
+        rank = {name: place for place, name in enumerate(self._settings.order)}
         plans = []
-        for name, table in tables.items():
+        for name, table in sorted(tables.items(), key=lambda item: (rank.get(item[0], len(rank)), item[0])):
             if table is not None:
                 title = free_title(name, titles)
                 stored = self._stored.get(name)

@@ -28,7 +28,7 @@ from destinations.cells import (
 from destinations.fold import POSITION, Table, quoted, sql_type
 from destinations.sheets_errors import CellRefused
 from destinations.sheets_look import Tab, new_number
-from destinations.sheets_plan import TabPlan, TabRows, kept_order, reconcile
+from destinations.sheets_plan import TabPlan, TabRows, reconcile
 
 PIECE = 10_000
 LARGEST = 999_999_999_999_999
@@ -111,7 +111,7 @@ def _compare(
         cells = _fitting(plan, row, rules, facts)
         if position not in old:
             appends.append(cells)
-        elif not same_rows(old[position], cells):
+        elif plan.reorders or not same_rows(old[position], cells):
             plan.updates[position] = cells
     gone = missing(connection, table, stored.relation) if stored else []
     # A replaced table comes as all rows gone and all rows new: those of one key are one row that stays.
@@ -119,12 +119,11 @@ def _compare(
 
 
 def _is_rewrite(plan: TabPlan) -> bool:
-    """Whether every row must be written again: its columns stand elsewhere now, or change between number and text."""
+    """Whether every row must be looked at: columns stand elsewhere now, or change between number and text."""
     if plan.tab is None:
         return True
     old = {column.name: column for column in plan.tab.columns}
-    retyped = any(column.name in old and old[column.name] != column for column in plan.columns)
-    return retyped or not kept_order(plan.tab.names, [column.name for column in plan.columns])
+    return plan.reorders or any(column.name in old and old[column.name] != column for column in plan.columns)
 
 
 def _columns(name: str, table: Table, tab: Tab | None, long: Collection[str], rules: Rules) -> tuple[Column, ...]:

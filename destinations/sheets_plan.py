@@ -89,6 +89,11 @@ class TabPlan:
         return self.tab is None or (self.tab.columns, self.tab.key) != (self.columns, self.key)
 
     @property
+    def reorders(self) -> bool:
+        """Whether columns change places, so that every row must be written again."""
+        return self.tab is not None and not kept_order(self.tab.names, [column.name for column in self.columns])
+
+    @property
     def changes_anything(self) -> bool:
         """Whether there is anything to do at all."""
         return bool(self.changes_columns or self.updates or self.deletes or self.appends or self.before.header is None)

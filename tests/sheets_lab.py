@@ -78,7 +78,7 @@ class Lab:
 
     def backend(self, tries: int = 1, rules: Rules | None = None) -> Spreadsheet:
         """The backend below dlt."""
-        settings = Settings(rules or Rules(), lambda _: True, frozenset(), overwrite=False)
+        settings = Settings(rules or Rules(), lambda _: True, (), frozenset(), overwrite=False)
         return Spreadsheet(self.api(tries), settings)
 
     def job(
