@@ -13,6 +13,8 @@ from typing import Any
 from uuid import uuid4
 
 import dlt
+import pyarrow as pa
+import pyarrow.parquet as pq
 from dlt.common.configuration.exceptions import ConfigurationException
 from dlt.common.destination import Destination, TLoaderFileFormat
 from dlt.common.destination.exceptions import (
@@ -72,9 +74,13 @@ def export(
             if dry_run:
                 _read(run, only, pipeline)
             else:
-                pipeline.run(claribi_source(run, only), loader_file_format=_file_format(pipeline))
+                pipeline.extract(claribi_source(run, only), loader_file_format=_file_format(pipeline))
+                pipeline.normalize()
+                pa.default_memory_pool().release_unused()  # what the reading took, before DuckDB takes its share
+                with _held_open(pipeline):
+                    pipeline.load()
                 held = DestinationRows(pipeline)
-            rows = {name: held.count(name) for name in run.counts}
+            rows = held.counts(run.counts)
     except Exception as error:
         reason = explain(error, destination)
         if reason is None:
@@ -114,7 +120,8 @@ def make_pipeline(destination: str, *, overwrite: bool = False, folder: Path | N
 def make_destination(name: str, *, overwrite: bool = False) -> Any:
     """Find a destination by its name: ours, or any that dlt knows."""
     if name == "duckdb":
-        return dlt.destinations.duckdb(str(duckdb_file()))
+        # As text it would be parsed as a connection string first, each of the many times dlt looks at it.
+        return dlt.destinations.duckdb({"database": str(duckdb_file())})
     try:
         options: dict[str, Any] = {"overwrite": True} if overwrite else {}
         return Destination.from_reference(name, **options)
@@ -139,13 +146,19 @@ def synchronise(pipeline: dlt.Pipeline) -> list[str]:
     notes = []
     if pipeline.has_pending_data:
         try:
-            pipeline.run()
+            # Not `run()`: it looks at the destination first, and where that is empty still, drops what is pending.
+            pipeline.normalize()
+            with _held_open(pipeline):
+                pipeline.load()
             notes.append("An earlier run had ended before its load did; its load was finished first.")
         except PipelineStepFailed as error:
-            if not _can_never_load(error):
+            if not (_can_never_load(error) or _spoiled(pipeline)):
                 raise
             pipeline.abort_packages()
-            notes.append(f"An earlier run left a load that can never succeed; it was dropped and read again. {error}")
+            notes.append(
+                "An earlier run left a load that can never succeed; it was dropped and read again. The reason: "
+                + _first_line(list(_chain(error))[-1])
+            )
     pipeline.sync_destination()
     return notes
 
@@ -206,7 +219,23 @@ def _can_never_load(error: BaseException) -> bool:
     ours = [link for link in chain if isinstance(link, DestinationError)]
     if ours:
         return isinstance(ours[0], ColumnTypeChanged)
+    if isinstance(error, PipelineStepFailed) and error.step == "normalize":
+        # Read, but not made ready: a file that a crash cut off, or dlt killed between two steps that belong together.
+        # It would fail for ever, and clariBI still has all of it.
+        return True
     return any(isinstance(link, DestinationTerminalException) for link in chain)
+
+
+def _spoiled(pipeline: dlt.Pipeline) -> bool:
+    """Whether a pending load has a file that cannot be read: DuckDB says the same of it as of a broken connection."""
+    for load_id in pipeline.list_normalized_load_packages():
+        for job in pipeline.get_load_package_info(load_id).jobs["new_jobs"]:
+            if job.file_path.endswith(".parquet"):
+                try:
+                    pq.read_metadata(job.file_path)
+                except (pa.ArrowException, OSError):
+                    return True
+    return False
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -224,6 +253,17 @@ def _silence() -> None:
     logging.getLogger("dlt").addFilter(lambda record: "column hints were different" not in record.getMessage())
     # DuckDB remarks on the call with which dlt reads a table.
     warnings.filterwarnings("ignore", message="Arrow output on a DB-API result")
+
+
+@contextmanager
+def _held_open(pipeline: dlt.Pipeline) -> Iterator[None]:
+    """Hold a DuckDB file for the whole of a load: dlt opens it anew for each step, and others could come between."""
+    if pipeline.destination.destination_name != "duckdb":
+        yield
+        return
+    wait_until_free(duckdb_file(), DATASET, LOCK_WAIT_S)
+    with pipeline.sql_client():
+        yield
 
 
 @contextmanager
