@@ -1,7 +1,7 @@
 """Reads back what a destination holds, whatever kind it is, so that a run can be compared with it."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import dlt
@@ -58,16 +58,21 @@ class DestinationRows:
         schema = pa.schema([(name, ARROW_TYPES[kind]) for name, kind in kinds.items()])
         return pa.RecordBatchReader.from_batches(schema, self._pieces(table, kinds, schema))
 
-    def count(self, table: str) -> int | None:
-        """How many rows the table has; None when there is no such table."""
-        if not self.kinds(table):
-            return None
+    def counts(self, tables: Collection[str]) -> dict[str, int | None]:
+        """How many rows each table has; None where there is no such table."""
+        found: dict[str, int | None] = dict.fromkeys(tables)
+        there = [table for table in tables if self.kinds(table)]
         if isinstance(self._client, TableStoreClient):
-            rows = self._client.read_table(table)
-            return None if rows is None else sum(len(piece) for piece in rows)
-        with self._pipeline.sql_client() as client:
-            (row,) = client.execute_sql(f"SELECT count(*) FROM {client.make_qualified_table_name(table)}") or [(0,)]
-            return int(row[0])
+            for table in there:
+                rows = self._client.read_table(table)
+                found[table] = None if rows is None else sum(len(piece) for piece in rows)
+        elif there:
+            with self._pipeline.sql_client() as client:
+                for table in there:
+                    query = f"SELECT count(*) FROM {client.make_qualified_table_name(table)}"
+                    (row,) = client.execute_sql(query) or [(0,)]
+                    found[table] = int(row[0])
+        return found
 
     def _pieces(self, table: str, kinds: dict[str, str], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         with self._pipeline.sql_client() as client:

@@ -74,7 +74,7 @@ def look_at(destination: str, max_age_h: float | None = None) -> Status:
         pipeline.sync_destination()
         held = DestinationRows(pipeline)
         state: dict[str, Any] = dict(pipeline.state.get("sources", {}).get("claribi", {}))
-        counts = {name: held.count(name) for name in TABLES}
+        counts = held.counts(TABLES)
         return Status(
             destination,
             place,
