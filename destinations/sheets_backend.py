@@ -63,7 +63,7 @@ class Spreadsheet:
         for name in names:
             if name in seen.rows:
                 tab, rows = seen.look.tabs[name], seen.rows[name]
-                found = [(number, cells_of(tab, row)) for number, row in rows.data()]
+                found = [(number, cells_of(tab, row)) for number, row in rows.data]
                 self._stored[name] = Stored(tab, rows, stored_relation(connection, name, tab.columns, found))
             elif name in seen.look.rows and self._is_ours(name) and not self._settings.overwrite:
                 raise TabChanged(name, MISSING)

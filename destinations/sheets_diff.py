@@ -104,7 +104,7 @@ def _compare(
 ) -> None:
     """Fill the plan: which rows change in place, which go, which are new."""
     project = plan.project
-    old = {number: project(row) for number, row in plan.before.data()}
+    old = {number: project(row) for number, row in plan.before.data}
     known = None if stored is None or _is_rewrite(plan) else stored.relation
     appends = []
     for position, row in candidates(connection, table, plan.columns, known):

@@ -5,8 +5,9 @@ to the right of them stays beside its row, because a row never moves except when
 """
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from destinations.cells import Column, Row, entered, identity, note, number_format, same_rows
@@ -19,7 +20,7 @@ HEADER_SEARCHED = 20
 
 @dataclass(frozen=True)
 class TabRows:
-    """The rows of a tab as they were read: `rows[0]` is row `top` of the grid; trailing blanks may be cut.
+    """The rows of a tab as they were read: `rows[0]` is row `top` of the grid, and all are as wide as the table.
 
     `header` is the row of the column names; None when a person deleted it.
     """
@@ -29,16 +30,20 @@ class TabRows:
     header: int | None = 0
     key: tuple[int, ...] = ()
 
-    def data(self) -> Iterator[tuple[int, Row]]:
+    @cached_property
+    def data(self) -> list[tuple[int, Row]]:
         """Grid row and cells of every row that is ours: blank rows, and rows without a key, are a person's."""
-        for number, row in enumerate(self.rows, self.top):
-            if any(row[place] not in (None, "") for place in (self.key or range(len(row)))):
-                yield number, row
+        places = self.key or range(len(self.rows[0]) if self.rows else 0)
+        return [
+            (number, row)
+            for number, row in enumerate(self.rows, self.top)
+            if any(row[place] is not None for place in places)
+        ]
 
     @property
     def end(self) -> int:
         """The first row below everything that stands in our columns."""
-        filled = (n for n in range(len(self.rows), 0, -1) if any(c not in (None, "") for c in self.rows[n - 1]))
+        filled = (n for n in range(len(self.rows), 0, -1) if any(cell is not None for cell in self.rows[n - 1]))
         return self.top + next(filled, 0)
 
 
@@ -114,7 +119,7 @@ class TabPlan:
 
     def gone(self, planned: Container[Key]) -> set[Key]:
         """Keys of the rows that are deleted for good."""
-        old, project = dict(self.before.data()), self.project
+        old, project = dict(self.before.data), self.project
         keys = {key_of(project(old[number]), self.places) for number in self.deletes}
         return {key for key in keys if key not in planned}
 
@@ -127,12 +132,13 @@ class TabPlan:
         """Every row of ours as it is to be, in order, as far as the rows were read."""
         gone = set(self.deletes)
         project = self.project
-        kept = [self.updates.get(n) or project(row) for n, row in self.before.data() if n not in gone]
+        kept = [self.updates.get(n) or project(row) for n, row in self.before.data if n not in gone]
         return kept + self.appends
 
     def keys(self) -> Counter[Key]:
         """How often each key is to be there."""
-        return Counter(key_of(row, self.places) for row in self.planned())
+        places = self.places
+        return Counter(key_of(row, places) for row in self.planned())
 
 
 def key_of(row: Row, places: Iterable[int]) -> Key:
@@ -155,12 +161,13 @@ def reconcile(
 
     A row whose key is wanted stays in its place. Of the others, those that are `gone` are deleted.
     """
+    places = plan.places
     waiting: defaultdict[Key, deque[Row]] = defaultdict(deque)
     for row in wanted:
-        waiting[key_of(row, plan.places)].append(row)
+        waiting[key_of(row, places)].append(row)
     met: set[Key] = set(waiting)
     for number, row in now:
-        key = key_of(row, plan.places)
+        key = key_of(row, places)
         if waiting.get(key):
             new = waiting[key].popleft()
             if not same_rows(row, new):

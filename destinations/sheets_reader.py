@@ -96,7 +96,7 @@ def _rows(tab: Tab, top: int, block: Sequence[Row]) -> TabRows:
 def _removed(seen: Look, rows: Mapping[str, TabRows], growing: Collection[str]) -> dict[str, int]:
     removed = {}
     for name, block in rows.items():
-        lost = seen.rows.get(name, 0) - sum(1 for _ in block.data())
+        lost = seen.rows.get(name, 0) - len(block.data)
         if lost > 0 and name not in growing:
             removed[name] = lost
             logger.warning(

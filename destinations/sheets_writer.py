@@ -213,7 +213,7 @@ def _row_counts(seen: Look, plans: Sequence[TabPlan], dropped: Sequence[Tab]) ->
     counts = {name: rows for name, rows in seen.rows.items() if name not in {tab.table for tab in dropped}}
     for plan in plans:
         is_tail = plan.before.header is not None and plan.before.top > plan.before.header + 1
-        held = counts.get(plan.table, 0) if is_tail else sum(1 for _ in plan.before.data())
+        held = counts.get(plan.table, 0) if is_tail else len(plan.before.data)
         counts[plan.table] = held - len(plan.deletes) + len(plan.appends)
     return counts
 
@@ -239,8 +239,9 @@ def _counted(plan: TabPlan, answers: Iterator[list[list[Cell]]]) -> Counter[Key]
     columns = [column for start, end in runs(sorted(plan.places)) for column in _padded(next(answers), end - start)]
     height = max(map(len, columns), default=0)
     rows = zip(*([*column, *[None] * (height - len(column))] for column in columns), strict=True)
-    order = sorted(plan.places)
-    counted = Counter(key_of(row, [order.index(place) for place in plan.places]) for row in rows)
+    read = sorted(plan.places)
+    order = [read.index(place) for place in plan.places]
+    counted = Counter(key_of(row, order) for row in rows)
     return Counter({key: count for key, count in counted.items() if any(part is not None for part in key)})
 
 
@@ -268,7 +269,7 @@ def _repaired(plan: TabPlan, tab: Tab, block: Sequence[Row]) -> TabPlan:
     top = _top(plan)
     before = TabRows(top, block, plan.before.header or 0, key)
     repair = TabPlan(plan.table, plan.columns, plan.key, tab, plan.sheet_id, tab.sheet.title, before, sort=plan.sort)
-    reconcile(repair, before.data(), plan.planned(), plan.gone(plan.keys()).__contains__)
+    reconcile(repair, before.data, plan.planned(), plan.gone(plan.keys()).__contains__)
     return repair
 
 
