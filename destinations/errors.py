@@ -2,6 +2,7 @@
 
     DestinationError              exit 5  root
     ├── UnknownSelection          exit 2  terminal   `tables`, `columns` or `sort` name what does not exist
+    ├── NestedTable               exit 5  terminal   rows of one table hang on rows of another
     ├── ColumnTypeChanged         exit 5  terminal   a value does not fit the column it belongs to
     ├── TooLittleMemory           exit 5  terminal   the fold of a load needs more than it is allowed
     ├── StoreBusy                 exit 5  transient  another run holds the store
@@ -41,6 +42,17 @@ class UnknownSelection(DestinationError, DestinationTerminalException):
         super().__init__(
             f"{setting} names {', '.join(self.unknown)}, which does not exist. "
             f"Known are: {', '.join(self.known)}. Correct the setting; nothing was written."
+        )
+
+
+class NestedTable(DestinationError, DestinationTerminalException):
+    """dlt was told to take lists apart into tables of their own, whose rows go and come with their parents."""
+
+    def __init__(self, table: str, parent: str) -> None:
+        self.table, self.parent = table, parent
+        super().__init__(
+            f"{table} is nested in {parent}, which this destination cannot keep in step. Nothing was written. "
+            "Leave out max_table_nesting, so that lists become JSON, or yield the rows as a table with keys of its own."
         )
 
 

@@ -34,7 +34,7 @@ _SQL_TYPES = {
     "date": "DATE",
     "time": "TIME",
     "binary": "BLOB",
-    "wei": "DECIMAL(38, 0)",
+    "wei": "DECIMAL(38,0)",
 }
 
 
@@ -82,7 +82,7 @@ def sql_type(column: TColumnSchema) -> str:
     if kind == "bigint":
         return "HUGEINT" if (precision or 0) > 64 else "BIGINT"
     if kind == "decimal":
-        return f"DECIMAL({precision or 38}, {column.get('scale') or 0})"
+        return f"DECIMAL({precision or 38},{column.get('scale') or 0})"
     if kind == "timestamp":
         if column.get("timezone", True):
             return "TIMESTAMP WITH TIME ZONE"

@@ -116,8 +116,9 @@ class Folder:
         return self.next / Path(file).name
 
     def discard(self) -> None:
-        """Forget what was staged and not committed."""
-        shutil.rmtree(self.next, ignore_errors=True)
+        """Forget what was staged, unless it is committed and has still to be put in place."""
+        if not self._journal_file.exists():
+            shutil.rmtree(self.next, ignore_errors=True)
 
     def commit(self, tables: Mapping[str, Entry | None], load_id: str) -> None:
         """Let the staged files take the place of the old ones; None removes a table's file. All, or none."""

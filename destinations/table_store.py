@@ -39,7 +39,7 @@ from dlt.common.storages.load_package import ParsedLoadJobFileName
 from dlt.destinations.impl.duckdb.factory import DuckDbTypeMapper
 from dlt.destinations.utils import verify_schema_merge_disposition, verify_unsupported_merge_options
 
-from destinations.errors import ColumnTypeChanged, OutOfDate, TooLittleMemory
+from destinations.errors import ColumnTypeChanged, NestedTable, OutOfDate, TooLittleMemory
 from destinations.fold import MEMORY, MISFIT, Plan, Table, Way, fold, quoted, type_of, workbench
 from destinations.package import Package
 from destinations.selection import Selection
@@ -233,6 +233,9 @@ class TableStoreClient(JobClientBase, WithStateSync):
         )
         if problems:
             raise problems[0]
+        for table in tables:
+            if parent := table.get("parent"):
+                raise NestedTable(str(table["name"]), parent)
         names = self.schema.data_table_names(include_incomplete=True)
         self.selection.check({name: self.schema.tables[name]["columns"] for name in names})
         return tables
@@ -306,12 +309,12 @@ class TableStoreClient(JobClientBase, WithStateSync):
             yield connection, self.backend.read(connection, names)
 
     def _commit(self, package: Package) -> None:
-        names = {*self.system.names, *package.files, *package.dropped, *package.emptied}
+        wanted = {name for name in package.files if self.selection.takes(name)}
+        names = {*self.system.names, *wanted, *package.dropped, *package.emptied}
         with self._opened(names) as (connection, stored):
-            if package.load_id in self.system.load_ids(connection, stored):
-                return
-            changes = self._changes(connection, stored, package)
-            self.backend.commit(connection, changes, package.load_id)
+            if package.load_id not in self.system.load_ids(connection, stored):
+                changes = self._changes(connection, stored, package)
+                self.backend.commit(connection, changes, package.load_id)
 
     def _changes(
         self, connection: duckdb.DuckDBPyConnection, stored: dict[str, Table], package: Package

@@ -18,6 +18,8 @@ from destinations.errors import FileChanged, StoreBusy, StoreFull, StoreUnusable
 from destinations.fold import POSITION, Columns, Table, workbench
 from tests.nights import added, apart, die_before, held_after, loaded_with, night, outcome
 
+NOBODY = 65534
+"""The system's user without rights; root may write everywhere."""
 COLUMNS: Columns = {"n": {"name": "n", "data_type": "bigint"}}
 
 
@@ -183,7 +185,7 @@ def test_a_disk_that_is_full_at_any_byte_leaves_a_whole_folder(tmp_path: Path) -
 def refused(folder: Path) -> None:
     """Commit as a user without rights; exit 3 when the store says that it cannot be used, and names the folder."""
     if os.getuid() == 0:
-        os.setuid(65534)
+        os.setuid(NOBODY)
     try:
         commit(store(folder), 8)
     except StoreUnusable as error:
@@ -207,6 +209,20 @@ def test_a_read_only_folder_is_said_so_and_stays_as_it_is(open_folder: Path) -> 
     assert outcome(refused, open_folder) == 3
     (open_folder / "exports/.claribi").chmod(0o755)
     assert settled(open_folder) == both(7)
+
+
+def test_a_commit_that_cannot_put_its_files_in_place_is_finished_later(open_folder: Path) -> None:
+    commit(store(open_folder), 7)
+    hidden = open_folder / "exports/.claribi"
+    if os.getuid() == 0:
+        for path in (hidden, *hidden.iterdir()):
+            os.chown(path, NOBODY, -1)
+    (open_folder / "exports").chmod(0o555)
+    for _ in range(2):
+        assert outcome(refused, open_folder) == 3
+        assert visible(open_folder) == both(7)
+    (open_folder / "exports").chmod(0o755)
+    assert settled(open_folder) == both(8)
 
 
 def test_three_runs_at_once_lose_no_row(tmp_path: Path) -> None:

@@ -2,7 +2,10 @@
 
 import hashlib
 import json
+import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
@@ -32,6 +35,7 @@ TEXTS = st.text(
 )
 DECIMALS = st.decimals(allow_nan=False, allow_infinity=False, places=9, min_value=-(10**28), max_value=10**28)
 MOMENTS = st.datetimes()
+EARLIEST, LATEST = datetime(1700, 1, 1), datetime(2250, 1, 1)  # noqa: DTZ001 - a column without a zone, to the nanosecond
 VALUES: list[tuple[TColumnSchema, st.SearchStrategy[Any]]] = [
     ({"data_type": "text"}, TEXTS),
     ({"data_type": "json"}, TEXTS.map(json.dumps)),
@@ -43,6 +47,7 @@ VALUES: list[tuple[TColumnSchema, st.SearchStrategy[Any]]] = [
     ({"data_type": "wei"}, st.integers(-(10**38) + 1, 10**38 - 1).map(Decimal)),
     ({"data_type": "timestamp"}, MOMENTS.map(lambda moment: moment.replace(tzinfo=UTC))),
     ({"data_type": "timestamp", "timezone": False}, MOMENTS),
+    ({"data_type": "timestamp", "timezone": False, "precision": 9}, st.datetimes(EARLIEST, LATEST)),
     ({"data_type": "date"}, st.dates()),
     ({"data_type": "time"}, st.times()),
     ({"data_type": "binary"}, st.binary(max_size=12)),
@@ -124,7 +129,7 @@ def read(backend: CsvFolder, name: str = "t") -> list[tuple[Any, ...]]:
 
 @pytest.mark.parametrize("excel", [False, True])
 @given(rows=ROWS)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_type_comes_back_as_it_was_written(tmp_path: Path, excel: bool, rows: list[tuple[Any, ...]]) -> None:
     backend = store(tmp_path, excel=excel)
     write(backend, rows, COLUMNS)
@@ -355,6 +360,30 @@ def test_a_folder_that_is_a_file_is_said_so() -> None:
     assert content("exports") == "mine"
 
 
+def test_memory_does_not_grow_with_the_table(tmp_path: Path) -> None:
+    for options in ([], ["--night"]):
+        command = [
+            "--tool",
+            "csv_files",
+            "--folder",
+            str(tmp_path),
+            "--reports",
+            "200000",
+            "--changes",
+            "2000",
+            *options,
+        ]
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.csv_merge", *command],
+            cwd=Path(__file__).parents[1],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        megabytes = int(re.search(r"(\d+) MB of memory", done.stdout)[1])  # type: ignore[index]  # it is printed always
+        assert megabytes <= 450
+
+
 def test_too_little_memory_is_an_error_that_names_the_setting() -> None:
     wide = frame([{"id": number, "title": f"{number} " * 5_000} for number in range(3_000)])
     with refused(TooLittleMemory) as caught:
@@ -383,6 +412,13 @@ def test_dlt_finds_the_destination(destination: Any) -> None:
     pipeline = load(frame([{"id": 1, "title": "a"}]), destination=destination)
     assert pipeline.destination.destination_name == "csv_files"
     assert content() == "id,title\n1,a\n"
+
+
+def test_a_destination_of_another_name_is_told_its_type_in_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DESTINATION__MARKETING__DESTINATION_TYPE", "csv_files")
+    monkeypatch.setenv("DESTINATION__MARKETING__FOLDER", "marketing")
+    load(frame([{"id": 1, "title": "a"}]), destination="marketing")
+    assert content("marketing/reports.csv") == "id,title\n1,a\n"
 
 
 def test_dlt_destination_finds_it_with_settings() -> None:

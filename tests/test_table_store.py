@@ -18,7 +18,7 @@ from dlt.pipeline.helpers import pipeline_drop
 from pyarrow import parquet
 
 from destinations import csv_files
-from destinations.errors import ColumnTypeChanged, OutOfDate, UnknownSelection
+from destinations.errors import ColumnTypeChanged, NestedTable, OutOfDate, UnknownSelection
 from destinations.fold import POSITION, Table, quoted
 from destinations.table_store import COMMIT_TRIES, Backend, TableStore, TableStoreConfiguration, by_table
 
@@ -527,6 +527,16 @@ def test_a_value_of_another_type_that_fits_exactly_is_taken(first: Any, second: 
     load(store, frame([{"id": 1, "v": first}]))
     load(store, frame([{"id": 2, "v": second}]))
     assert rows(store) == [{"id": 1, "v": first}, {"id": 2, "v": type(first)(second)}]
+
+
+def test_tables_that_hang_on_others_are_refused() -> None:
+    store = memory()
+    reports = dlt.resource([{"id": 1, "tags": [{"name": "a"}]}], name="reports", max_table_nesting=2, **MERGE)
+    with pytest.raises(PipelineStepFailed) as caught:
+        pipeline(store).run(reports)
+    assert isinstance(caught.value.__cause__, NestedTable)
+    assert "reports__tags is nested in reports" in str(caught.value)
+    assert store.kept.tables == {}
 
 
 def test_only_the_chosen_tables_and_columns_are_written_and_the_state_always() -> None:
