@@ -171,8 +171,13 @@ def test_a_link_with_a_signature_loses_its_query_wherever_it_stands(link):
     assert json.loads(stored("json", {"a": [link, "x"], "b": BIG})[0]) == {"a": [bare, "x"], "b": BIG}
 
 
-def test_an_escaped_link_loses_its_query():
-    assert stored("text", "https://h/go/https%3A%2F%2Fs3%2Ff%3Fsignature%3Dab") == ["https://h/go/https%3A%2F%2Fs3%2Ff"]
+@pytest.mark.parametrize("name", ["signature", "sig", "X-Amz-Signature"])
+def test_an_escaped_link_loses_its_query(name):
+    assert stored("text", f"https://h/go/https%3A%2F%2Fs3%2Ff%3F{name}%3Dab") == ["https://h/go/https%3A%2F%2Fs3%2Ff"]
+
+
+def test_a_link_ends_where_its_json_text_ends():
+    assert stored("json", {"Any secret?token": "a=b"}) == ['{"Any secret?token":"a=b"}']
 
 
 @pytest.mark.parametrize(
