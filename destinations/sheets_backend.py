@@ -13,6 +13,7 @@ from destinations.sheets_api import SheetsApi
 from destinations.sheets_diff import Rules, Stored, is_technical, plan_table, stored_relation
 from destinations.sheets_errors import TabChanged
 from destinations.sheets_look import Look
+from destinations.sheets_outcome import rows_after
 from destinations.sheets_plan import TabPlan
 from destinations.sheets_reader import Seen, cells_of, see
 from destinations.sheets_writer import Writer
@@ -74,10 +75,12 @@ class Spreadsheet:
         seen, facts = self._look(), {"cells_cut": 0, "repairs": 0}
         plans = self._plans(connection, seen.look, tables, facts)
         dropped = [self._stored[name].tab for name, table in tables.items() if table is None and name in self._stored]
-        try:
-            Writer(self._api, load_id or secrets.token_hex(8), facts).commit(seen.look, plans, dropped)
-        finally:
-            self._seen = None
+        self._seen = None
+        look = Writer(self._api, load_id or secrets.token_hex(8), facts).commit(seen.look, plans, dropped)
+        if look is not None and not any(plan.sort for plan in plans):
+            # What was true when we read and wrote is the start of the run's next load.
+            rows = {**seen.rows, **{plan.table: rows_after(plan) for plan in plans}}
+            self._seen = Seen(look, {name: rows[name] for name in look.tabs if name in rows})
         calls = {name: round(count) for name, count in asdict(self._api.counted()).items()}
         self.facts = {**facts, "rows_removed_by_people": sum(seen.removed.values()), **calls}
 
@@ -105,7 +108,7 @@ class Spreadsheet:
                 stored = self._stored.get(name)
                 plans.append(plan_table(connection, name, table, stored, title, self._settings.rules, facts))
                 titles.add(plans[-1].title.lower())
-        return plans
+        return [plan for plan in plans if plan.changes_anything]
 
 
 MISSING = (

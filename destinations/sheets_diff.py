@@ -89,6 +89,7 @@ def plan_table(
         stored.rows if stored else TabRows(),
         is_technical(name),
         sort=[_sort_spec(entry, columns) for entry in rules.sort.get(name, ())],
+        note_id=tab.note_id if tab else new_number(),
     )
     _compare(connection, table, stored, plan, rules, facts)
     return plan

@@ -64,6 +64,8 @@ class TabPlan:
     appends: list[Row] = field(default_factory=list)
     sort: Sequence[tuple[int, str]] = ()
     """Columns to sort by, each ASCENDING or DESCENDING."""
+    note_id: int = field(default_factory=new_number)
+    """Id of the metadata that says what the tab holds."""
     staging: int | None = None
     """Sheet id of the upload that holds the written rows: updates by row, then appends."""
 
@@ -109,8 +111,12 @@ class TabPlan:
         rows = max(self.before.end + len(self.appends), max(self.first_row, 1) + 1 + len(self.deletes))
         if self.tab is None:
             return rows, self.width
-        added = max(0, len(self.columns) - len(self.tab.columns))
-        return max(rows, self.tab.sheet.rows), max(self.width, self.tab.sheet.width + added)
+        return max(rows, self.tab.sheet.rows), max(self.width, self.width_after_moves, self.tab.sheet.width)
+
+    @property
+    def width_after_moves(self) -> int:
+        """Columns of the grid once columns were taken out and put in; a person's are among them."""
+        return self.tab.sheet.width + len(self.columns) - len(self.tab.columns) if self.tab else self.width
 
     @property
     def first_row(self) -> int:
@@ -245,7 +251,7 @@ def _made(plan: TabPlan) -> list[Request]:
         fields = "title,hidden,gridProperties.frozenRowCount"
         asked = [{"updateSheetProperties": {"properties": shown, "fields": fields}}, removed(plan.sheet_id)]
     about = table_note(plan.table, plan.sheet_id, plan.columns, plan.key)
-    asked.append(created(TABLE, about, {"sheetId": plan.sheet_id}, new_number()))
+    asked.append(created(TABLE, about, {"sheetId": plan.sheet_id}, plan.note_id))
     asked.append(_header(plan, 0, range(len(plan.columns))))
     return asked if plan.hidden else asked + _formats(plan, plan.columns, 1, rows)
 
@@ -255,7 +261,7 @@ def _columns(plan: TabPlan) -> list[Request]:
     tab = plan.tab
     if tab is None or not plan.changes_columns:
         return []
-    asked = [updated(tab.note_id, table_note(plan.table, plan.sheet_id, plan.columns, plan.key))]
+    asked = [updated(plan.note_id, table_note(plan.table, plan.sheet_id, plan.columns, plan.key))]
     old, new = tab.names, [column.name for column in plan.columns]
     width = tab.sheet.width
     for kind, place in column_moves(old, new):
@@ -294,9 +300,8 @@ def _room(plan: TabPlan) -> list[Request]:
     tab = plan.tab
     if tab is None:
         return []
-    rows, width = plan.grid
-    added = len(plan.columns) - len(tab.columns)
-    wider = width - (tab.sheet.width + added)
+    rows, _ = plan.grid
+    wider = plan.width - plan.width_after_moves
     asked = [_appended(plan.sheet_id, "ROWS", rows - tab.sheet.rows)] if rows > tab.sheet.rows else []
     return asked + ([_appended(plan.sheet_id, "COLUMNS", wider)] if wider > 0 else [])
 

@@ -11,6 +11,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import orjson
 
@@ -19,6 +20,7 @@ from destinations.errors import OutOfDate
 from destinations.sheets_api import SheetsApi
 from destinations.sheets_errors import SheetsRefused, SheetsUnreachable, SpreadsheetFull, TabChanged
 from destinations.sheets_look import Look, Sheet, Tab, guard, new_number
+from destinations.sheets_outcome import look_after
 from destinations.sheets_plan import (
     Key,
     Request,
@@ -47,13 +49,16 @@ class Writer:
     def __init__(self, api: SheetsApi, load: str, facts: dict[str, int]) -> None:
         self._api, self._load, self._facts = api, load, facts
 
-    def commit(self, seen: Look, plans: Sequence[TabPlan], dropped: Sequence[Tab] = ()) -> None:
-        """Write all plans in one step and prove it; raise `OutOfDate` when another load came first."""
-        plans = [plan for plan in plans if plan.changes_anything]
-        self._write(seen, plans, dropped)
-        self._settle([plan for plan in plans if not plan.hidden])
+    def commit(self, seen: Look, plans: Sequence[TabPlan], dropped: Sequence[Tab] = ()) -> Look | None:
+        """Write all plans in one step and prove it; raise `OutOfDate` when another load came first.
 
-    def _write(self, seen: Look, plans: Sequence[TabPlan], dropped: Sequence[Tab] = ()) -> None:
+        Returns what the spreadsheet is now; None when only a look can tell.
+        """
+        after = self._write(seen, plans, dropped)
+        untouched = self._settle([plan for plan in plans if not plan.hidden])
+        return after if untouched else None
+
+    def _write(self, seen: Look, plans: Sequence[TabPlan], dropped: Sequence[Tab] = ()) -> Look | None:
         staged = _too_large(plans)
         leftovers = seen.leftovers(self._load, time.time())
         check_room(seen, plans, staged)
@@ -61,7 +66,9 @@ class Writer:
             self._upload(staged)
         # An upload may have become a tab since we looked, so only the batch that would then fail may delete it.
         gone = [*leftovers, *(tab.sheet for tab in dropped)]
-        asked = [*guard(seen, self._load, _row_counts(seen, plans, dropped)), *_blank_tab(seen, plans, gone)]
+        counts = _row_counts(seen, plans, dropped)
+        blank = _blank_tab(seen, plans, gone)
+        asked = [*guard(seen, self._load, counts), *blank]
         asked += [request for plan in plans for request in requests(plan)]
         asked += [{"deleteSheet": {"sheetId": sheet.sheet_id}} for sheet in gone]
         if len(asked) > MAX_REQUESTS:
@@ -69,6 +76,7 @@ class Writer:
                 f"it changes {len(asked):,} separate blocks of rows, one step takes {MAX_REQUESTS:,}."
             )
         self._land(seen, asked)
+        return None if blank else look_after(seen, self._load, counts, plans, gone)
 
     def _land(self, seen: Look, asked: Sequence[Request]) -> None:
         """Send the batch; where the answer leaves it open, the marks tell what became of it."""
@@ -106,17 +114,18 @@ class Writer:
                 place = a1(titles[plan.staging or 0], top, top + len(piece), 0, len(plan.columns))
                 self._api.write_values({place: piece})
 
-    def _settle(self, plans: Sequence[TabPlan]) -> None:
-        """Read the keys back; repair the tabs whose rows a person moved while we wrote."""
-        for _ in range(REPAIRS):
+    def _settle(self, plans: Sequence[TabPlan]) -> bool:
+        """Read the keys back; repair the tabs whose rows a person moved while we wrote, and say so with False."""
+        for repairs in range(REPAIRS):
             plans = self._damaged(plans)
             if not plans:
-                return
+                return not repairs
             logger.warning("rows of %s were moved while they were written; repairing", _names(plans))
             self._facts["repairs"] = self._facts.get("repairs", 0) + 1
             plans = self._repair(plans)
         if plans := self._damaged(plans):
             raise _beyond_repair(plans)
+        return False
 
     def _damaged(self, plans: Sequence[TabPlan]) -> list[TabPlan]:
         """The plans whose rows are not all there, once each, or whose deleted rows are still there."""
@@ -268,7 +277,9 @@ def _repaired(plan: TabPlan, tab: Tab, block: Sequence[Row]) -> TabPlan:
     key = tuple(tab.names.index(name) for name in tab.key)
     top = _top(plan)
     before = TabRows(top, block, plan.before.header or 0, key)
-    repair = TabPlan(plan.table, plan.columns, plan.key, tab, plan.sheet_id, tab.sheet.title, before, sort=plan.sort)
+    repair = replace(
+        plan, tab=tab, title=tab.sheet.title, before=before, updates={}, deletes=[], appends=[], staging=None
+    )
     reconcile(repair, before.data, plan.planned(), plan.gone(plan.keys()).__contains__)
     return repair
 

@@ -32,6 +32,7 @@ from destinations.sheets_errors import (
     SpreadsheetFull,
     TabChanged,
 )
+from destinations.sheets_reader import see
 from destinations.table_store import TableStoreClient
 from tests.sheets_document import Formula, Tab
 from tests.sheets_lab import REPORTS, Lab, person
@@ -184,6 +185,35 @@ def test_the_same_load_completed_twice_writes_once(lab: Lab) -> None:
     pipeline.load()
     assert lab.server.count("write") == 0
     assert (len(lab.rows("reports")), len(lab.rows("_dlt_loads"))) == (1, 1)
+
+
+def test_a_run_of_many_loads_reads_once_and_remembers_what_a_look_would_say(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A backfill commits slice after slice: each needs its one write and the proof."""
+    wide = REPORTS | {"grade": {"name": "grade", "data_type": "text"}}
+    narrow = {name: wide[name] for name in ("id", "grade", "title")}
+    backend = lab.backend()
+    slices: list[tuple[Columns, Any, list[dict[str, Any]]]] = [
+        (REPORTS, "upsert", [report(n) for n in range(30)]),
+        (REPORTS, "upsert", [report(n, title="new") for n in range(20, 50)]),
+        (wide, "upsert", [report(n, grade="A") for n in range(3)]),
+        (narrow, "upsert", [{"id": "r7", "grade": "B", "title": "x"}]),
+        (narrow, "replace", [{"id": f"r{n}", "grade": "C", "title": "y"} for n in (2, 40, 99)]),
+        (narrow, "upsert", [{"id": "r100", "grade": "D", "title": "z" * 300}]),
+    ]
+    for number, (columns, way, rows) in enumerate(slices):
+        monkeypatch.setattr(sheets_writer, "BATCH_BYTES", 1_000 if number in (0, 5) else 2_000_000)
+        lab.server.calls.clear()
+        lab.job(str(number), rows, columns=columns, way=way, backend=backend)
+        assert lab.server.count("read") == (1 if number else 2)
+        told, asked = backend._seen, see(lab.api(), lambda _: True, ())
+        assert told is not None
+        assert (set(told.look.sheets), told.look.tabs) == (set(asked.look.sheets), asked.look.tabs)
+        assert (told.look.marks, told.look.taken) == (asked.look.marks, asked.look.taken)
+        for name in ("reports", "_dlt_loads"):
+            assert told.rows[name].data == asked.rows[name].data
+            assert told.rows[name].end == asked.rows[name].end
 
 
 def test_null_clears_an_old_value_and_a_long_number_is_never_rounded(lab: Lab) -> None:
