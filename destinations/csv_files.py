@@ -115,7 +115,7 @@ class CsvFolder:
         entry = Entry(file if shown else f".claribi/{file}", 0, table.columns, excel)
         staged = self._folder.staged(entry.file)
         cells = ", ".join(f"{written(column, excel)} AS {quoted(name)}" for name, column in table.columns.items())
-        query = f"SELECT {cells} FROM {table.relation} ORDER BY {table.order}"
+        query = f"SELECT {cells} FROM {table.relation} ORDER BY {table.order_of_origin}"
         (rows,) = connection.execute(write_csv(query, str(staged))).fetchone() or (0,)
         if excel:
             _to_crlf(staged)

@@ -17,6 +17,9 @@ from dlt.common.schema.typing import TColumnSchema
 Columns = dict[str, TColumnSchema]
 """Columns by name, in stored order; of dlt's column schema only what `type_of` keeps."""
 
+Sort = tuple[tuple[str, str], ...]
+"""Columns to sort by, each with `asc` or `desc`."""
+
 POSITION = "_dlt_position"
 MEMORY = "200MB"
 """Enough for millions of rows of usual width, and little enough for a small runner."""
@@ -44,13 +47,25 @@ class Table:
 
     `relation` is a view or table of the connection, already quoted. It has `columns` under their names, each with the
     type that `sql_type` gives, and beside them `_dlt_position` (BIGINT): the row's place, unique and ascending, not
-    dense. Read it with `ORDER BY {order}`; a relation has no order of its own. `key` is the primary key, if it has one.
+    dense. A relation has no order of its own: read it with `ORDER BY {order}`. `key` is the primary key, if it has one.
     """
 
     relation: str
     columns: Columns
     key: tuple[str, ...] = ()
-    order: str = POSITION
+    sort: Sort = ()
+    """What the user wants the rows sorted by; rows that are equal keep their place."""
+
+    @property
+    def order(self) -> str:
+        """For a query that gives the columns as they are."""
+        return ", ".join([*(f"{quoted(name)} {way} NULLS LAST" for name, way in self.sort), POSITION])
+
+    @property
+    def order_of_origin(self) -> str:
+        """For a query that gives other values under the columns' names: ORDER BY would take those."""
+        terms = [f"{self.relation}.{quoted(name)} {way} NULLS LAST" for name, way in self.sort]
+        return ", ".join([*terms, POSITION])
 
 
 @dataclass(frozen=True)
@@ -67,7 +82,7 @@ class Plan:
     """Column that marks rows to delete: true, or, in a column of another type, anything but null."""
     dedup_sort: tuple[str, str] | None = None
     """Column and `asc` or `desc`: which of several rows with one key wins. Without it the last to arrive."""
-    order: str = POSITION
+    sort: Sort = ()
 
 
 def type_of(column: TColumnSchema) -> TColumnSchema:
@@ -137,22 +152,21 @@ def fold(
         f"""CREATE VIEW {after} AS
         SELECT {kept}, {POSITION} FROM {before} ANTI JOIN {gone} USING ({POSITION})
         UNION ALL
-        SELECT {kept}, coalesce(place, {_NEW} + arrival) FROM {incoming} JOIN {survivors} ON {POSITION} = arrival"""
+        SELECT {kept}, coalesce(_dlt_place, {_NEW} + {POSITION}) FROM {incoming} JOIN {survivors} USING ({POSITION})"""
     )
-    return Table(after, plan.columns, plan.key, plan.order)
+    return Table(after, plan.columns, plan.key, plan.sort)
 
 
 def _before(stored: Table | None, plan: Plan) -> str:
     """The stored rows with the columns that the table is to have; a new column is null in them."""
-    there: Mapping[str, TColumnSchema] = stored.columns if stored else {}
+    held: Mapping[str, TColumnSchema] = stored.columns if stored and plan.way != "replace" else {}
     columns = ", ".join(
-        f"{quoted(name) if name in there else 'NULL'}::{sql_type(column)} AS {quoted(name)}"
+        f"{quoted(name) if name in held else 'NULL'}::{sql_type(column)} AS {quoted(name)}"
         for name, column in plan.columns.items()
     )
-    if stored is None or plan.way == "replace":
-        nulls = ", ".join(f"NULL::{sql_type(column)} AS {quoted(name)}" for name, column in plan.columns.items())
-        return f"SELECT {nulls}, NULL::BIGINT AS {POSITION} WHERE false"
-    return f"SELECT {columns}, {POSITION} FROM {stored.relation}"
+    if stored and plan.way != "replace":
+        return f"SELECT {columns}, {POSITION} FROM {stored.relation}"
+    return f"SELECT {columns}, NULL::BIGINT AS {POSITION} WHERE false"
 
 
 def _incoming(connection: duckdb.DuckDBPyConnection, table: str, files: Sequence[Path], plan: Plan) -> str:
@@ -173,11 +187,8 @@ def _cast(table: str, name: str, given: str, column: TColumnSchema) -> str:
     if given == wanted:
         return value
     if wanted == "VARCHAR":
-        return (
-            f"to_json({value})::VARCHAR"
-            if column["data_type"] == "json" and given != "VARCHAR"
-            else f"{value}::VARCHAR"
-        )
+        is_nested = column["data_type"] == "json" and given != "VARCHAR"
+        return f"to_json({value})::VARCHAR" if is_nested else f"{value}::VARCHAR"
     cast = f"try_cast({value} AS {wanted})"
     fits = f"{cast} IS NOT NULL"
     if wanted in ("BIGINT", "HUGEINT"):
@@ -187,21 +198,25 @@ def _cast(table: str, name: str, given: str, column: TColumnSchema) -> str:
 
 
 def _survivors(incoming: str, before: str, plan: Plan) -> str:
-    """Which of the load's rows stay (`arrival`) and, for a row that the table has already, where (`place`)."""
+    """The load's rows that stay, by position, and the place of a row that the table has already.
+
+    Every name that is not a column's begins with `_dlt_`: a table may have a column of any other name, and DuckDB takes
+    `b.id` for a field of a column `b` before it takes it for a column of a table `b`.
+    """
     if plan.way in ("append", "replace") or not plan.key:
-        return f"SELECT {POSITION} AS arrival, NULL::BIGINT AS place FROM {incoming} WHERE {_alive(plan)}"
+        return f"SELECT {POSITION}, NULL::BIGINT AS _dlt_place FROM {incoming} WHERE {_alive(plan)}"
     keys = ", ".join(quoted(column) for column in plan.key)
     latest = f"{POSITION} ASC" if plan.way == "insert-only" else f"{POSITION} DESC"
     if plan.dedup_sort:
         latest = f"{quoted(plan.dedup_sort[0])} {plan.dedup_sort[1]} NULLS LAST, {latest}"
-    known = "HAVING min(b.position) IS NULL" if plan.way == "insert-only" else ""
+    unknown = "HAVING min(_dlt_held_at) IS NULL" if plan.way == "insert-only" else ""
     return f"""
-        WITH winners AS (
-            SELECT {keys}, {POSITION} AS arrival, {_alive(plan)} AS alive FROM {incoming}
+        WITH _dlt_winners AS (
+            SELECT {keys}, {POSITION}, {_alive(plan)} AS _dlt_alive FROM {incoming}
             QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {latest}) = 1
-        ), b AS (SELECT {keys}, {POSITION} AS position FROM {before})
-        SELECT arrival, min(b.position) AS place FROM winners LEFT JOIN b USING ({keys})
-        WHERE alive GROUP BY arrival {known}"""
+        ), _dlt_held AS (SELECT {keys}, {POSITION} AS _dlt_held_at FROM {before})
+        SELECT {POSITION}, min(_dlt_held_at) AS _dlt_place FROM _dlt_winners LEFT JOIN _dlt_held USING ({keys})
+        WHERE _dlt_alive GROUP BY {POSITION} {unknown}"""
 
 
 def _gone(incoming: str, before: str, plan: Plan) -> str:
@@ -210,9 +225,8 @@ def _gone(incoming: str, before: str, plan: Plan) -> str:
     if plan.way == "delete-insert":
         wanted.append(plan.merge_key)
     matches = [
-        f"SELECT {POSITION} FROM {before} SEMI JOIN {incoming} USING ({', '.join(map(quoted, columns))})"
-        for columns in wanted
-        if columns
+        f"SELECT {POSITION} FROM {before} SEMI JOIN (SELECT {keys} FROM {incoming}) USING ({keys})"
+        for keys in (", ".join(map(quoted, columns)) for columns in wanted if columns)
     ]
     return " UNION ".join(matches) or f"SELECT {POSITION} FROM {before} WHERE false"
 

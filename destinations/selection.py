@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from destinations.errors import UnknownSelection
-from destinations.fold import POSITION, Columns, quoted
+from destinations.fold import Columns, Sort
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,9 @@ class Selection:
         names = [*(key for key in keys if key not in wanted), *wanted]
         return {name: columns[name] for name in names if name in columns}
 
-    def order(self, table: str) -> str:
-        """SQL for ORDER BY; rows that are equal keep their place."""
-        parts = [_sort_part(entry) for entry in self.sort.get(table, ())]
-        terms = [f"{quoted(column)} {direction} NULLS LAST" for column, direction in parts]
-        return ", ".join([*terms, POSITION])
+    def order(self, table: str) -> Sort:
+        """What a table's rows are sorted by, if anything."""
+        return tuple(_sort_part(entry) for entry in self.sort.get(table, ()))
 
     def check(self, known: Mapping[str, Collection[str]]) -> None:
         """Refuse names that none of the known tables (name -> its columns) has; raise `UnknownSelection`."""

@@ -67,7 +67,7 @@ class Backend(Protocol):
 
         What comes back is what was committed: the same columns in the same order and types, and the same rows. Names
         that begin with `_dlt_` are the technical tables; keep those out of people's sight. `Table.key` and
-        `Table.order` need not be set. Called once on a connection, with all names that the work needs.
+        `Table.sort` need not be set. Called once on a connection, with all names that the work needs.
         """
         ...
 
@@ -346,7 +346,7 @@ class TableStoreClient(JobClientBase, WithStateSync):
             merge_key=merge_key,
             hard_delete=get_first_column_name_with_prop(table, "hard_delete"),
             dedup_sort=get_dedup_sort_tuple(table),
-            order=self.selection.order(name),
+            sort=self.selection.order(name),
         )
 
 

@@ -444,6 +444,18 @@ def test_settings_in_the_environment_choose_tables_columns_and_order(monkeypatch
     assert content("set/reports.csv") == "id,title,at\n4,d,6\n2,a,5\n1,b,5\n3,c,\n"
 
 
+def test_rows_are_sorted_by_the_values_and_not_by_their_text() -> None:
+    noon = datetime(2026, 11, 24, 12, tzinfo=UTC)
+    rows = [
+        {"id": 1, "at": noon + timedelta(milliseconds=500), "pages": 9, "title": "=b"},
+        {"id": 2, "at": noon, "pages": 10, "title": "'a"},
+        {"id": 3, "at": noon, "pages": 10, "title": "+c"},
+    ]
+    for column, expected in (("at", [2, 3, 1]), ("pages desc", [2, 3, 1]), ("title", [2, 3, 1])):
+        load(frame(rows), destination=csv_files(excel=True, sort={"reports": [column]}))
+        assert [int(line.split(",")[0]) for line in content().splitlines()[1:]] == expected
+
+
 def test_odd_names_of_tables_and_columns_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SCHEMA__NAMING", "direct")
     for value in (2, 3):

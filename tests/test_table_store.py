@@ -371,6 +371,36 @@ def test_a_store_holds_what_duckdb_holds_after_the_same_loads(held: tuple[Held, 
     assert ours[name, step] == judged[name, step]
 
 
+def test_a_column_may_have_any_name() -> None:
+    names = [
+        "position",
+        "place",
+        "arrival",
+        "alive",
+        "b",
+        "d",
+        "s",
+        "held",
+        "winners",
+        "incoming",
+        "before",
+        "rows",
+        "select",
+    ]
+    store = memory(sort={"reports": ["position"]})
+    row = dict.fromkeys(names, '{"id":1}') | {"id": 1}
+    hints = {"primary_key": ["id", "position"], "merge_key": "b", "write_disposition": "merge"}
+    for title in ("first", "second"):
+        reports = dlt.resource(
+            [row | {"title": title}],
+            name="reports",
+            columns={name: {"data_type": "json"} for name in names[4:]},
+            **hints,
+        )
+        pipeline(store).run(reports)
+        assert [sorted(held.items()) for held in rows(store) or []] == [sorted((row | {"title": title}).items())]
+
+
 def test_the_last_of_twins_stays_when_nothing_says_which_is_newer() -> None:
     store = memory()
     for _ in range(2):
