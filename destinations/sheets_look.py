@@ -123,17 +123,17 @@ def guard(look: Look, load: str, rows: Mapping[str, int]) -> list[dict[str, Any]
     """The requests that every committing batch begins with: the next mark, and the old ones tidied."""
     generation = look.next_generation
     value = {"load": load, "rows": {**rows}}
-    requests = [created(MARK, value, {"spreadsheet": True}, MARK_ID + generation)]
+    requests = [created(MARK, _text(value), {"spreadsheet": True}, MARK_ID + generation)]
     if look.marks:
         last = {"load": look.marks[look.generation].load}
-        requests.append(updated(MARK_ID + look.generation, last))
+        requests.append(updated(MARK_ID + look.generation, _text(last)))
     outlived = [old for old in look.marks if old <= generation - MARKS_KEPT]
     return requests + [removed(MARK_ID + old) for old in sorted(outlived)]
 
 
-def table_note(table: str, sheet_id: int, columns: tuple[Column, ...], key: tuple[str, ...]) -> dict[str, Any]:
+def table_note(table: str, sheet_id: int, columns: tuple[Column, ...], key: tuple[str, ...]) -> str:
     """What a tab's `dlt_table` says."""
-    return {"table": table, "sheet": sheet_id, "key": key, "columns": [_short(column) for column in columns]}
+    return _text({"table": table, "sheet": sheet_id, "key": key, "columns": [_short(column) for column in columns]})
 
 
 def new_number() -> int:
@@ -144,17 +144,22 @@ def new_number() -> int:
     return secrets.randbelow(MARK_ID - 1) + 1
 
 
-def created(key: str, value: Any, location: Mapping[str, Any], number: int) -> dict[str, Any]:
+def upload_note(load: str, now: float) -> str:
+    """What an upload's `dlt_staging` says."""
+    return _text({"load": load, "at": int(now)})
+
+
+def created(key: str, value: str, location: Mapping[str, Any], number: int) -> dict[str, Any]:
     """The request that makes a note; it fails when the number is taken."""
-    note = {"metadataId": number, "metadataKey": key, "metadataValue": _text(value), "location": location}
+    note = {"metadataId": number, "metadataKey": key, "metadataValue": value, "location": location}
     note["visibility"] = "DOCUMENT"
     return {"createDeveloperMetadata": {"developerMetadata": note}}
 
 
-def updated(number: int, value: Any) -> dict[str, Any]:
+def updated(number: int, value: str) -> dict[str, Any]:
     """The request that rewrites a note."""
     filters = [{"developerMetadataLookup": {"metadataId": number}}]
-    change = {"metadataValue": _text(value)}
+    change = {"metadataValue": value}
     return {"updateDeveloperMetadata": {"dataFilters": filters, "developerMetadata": change, "fields": "metadataValue"}}
 
 

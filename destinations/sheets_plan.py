@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from destinations.cells import Column, Row, entered, identity, note, number_format, same_rows
-from destinations.sheets_look import STAGING, TABLE, Tab, created, new_number, removed, table_note, updated
+from destinations.sheets_look import STAGING, TABLE, Tab, created, new_number, removed, table_note, updated, upload_note
 
 Request = dict[str, Any]
 Key = tuple[Hashable, ...]
@@ -68,6 +68,11 @@ class TabPlan:
     """Id of the metadata that says what the tab holds."""
     staging: int | None = None
     """Sheet id of the upload that holds the written rows: updates by row, then appends."""
+
+    @property
+    def about(self) -> str:
+        """What the tab's metadata says of it."""
+        return table_note(self.table, self.sheet_id, self.columns, self.key)
 
     @property
     def places(self) -> tuple[int, ...]:
@@ -233,8 +238,8 @@ def runs(numbers: Sequence[int]) -> list[tuple[int, int]]:
 def staging_tab(sheet_id: int, title: str, rows: int, width: int, load: str, now: float) -> list[Request]:
     """A hidden tab for an upload; the mark, under the tab's own number, lets a later run sweep it."""
     properties = _properties(sheet_id, title, rows, width) | {"hidden": True}
-    value = {"load": load, "at": int(now)}
-    return [{"addSheet": {"properties": properties}}, created(STAGING, value, {"sheetId": sheet_id}, sheet_id)]
+    about = created(STAGING, upload_note(load, now), {"sheetId": sheet_id}, sheet_id)
+    return [{"addSheet": {"properties": properties}}, about]
 
 
 def _made(plan: TabPlan) -> list[Request]:
@@ -250,8 +255,7 @@ def _made(plan: TabPlan) -> list[Request]:
         shown["gridProperties"] = {"frozenRowCount": 1}
         fields = "title,hidden,gridProperties.frozenRowCount"
         asked = [{"updateSheetProperties": {"properties": shown, "fields": fields}}, removed(plan.sheet_id)]
-    about = table_note(plan.table, plan.sheet_id, plan.columns, plan.key)
-    asked.append(created(TABLE, about, {"sheetId": plan.sheet_id}, plan.note_id))
+    asked.append(created(TABLE, plan.about, {"sheetId": plan.sheet_id}, plan.note_id))
     asked.append(_header(plan, 0, range(len(plan.columns))))
     return asked if plan.hidden else asked + _formats(plan, plan.columns, 1, rows)
 
@@ -261,7 +265,7 @@ def _columns(plan: TabPlan) -> list[Request]:
     tab = plan.tab
     if tab is None or not plan.changes_columns:
         return []
-    asked = [updated(plan.note_id, table_note(plan.table, plan.sheet_id, plan.columns, plan.key))]
+    asked = [updated(plan.note_id, plan.about)]
     old, new = tab.names, [column.name for column in plan.columns]
     width = tab.sheet.width
     for kind, place in column_moves(old, new):

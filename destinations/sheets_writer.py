@@ -19,7 +19,7 @@ from destinations.cells import MAX_CELLS, MAX_COLUMNS, Cell, Row, a1
 from destinations.errors import OutOfDate
 from destinations.sheets_api import SheetsApi
 from destinations.sheets_errors import SheetsRefused, SheetsUnreachable, SpreadsheetFull, TabChanged
-from destinations.sheets_look import Look, Sheet, Tab, guard, new_number
+from destinations.sheets_look import TABLE, Look, Sheet, Tab, guard, new_number
 from destinations.sheets_outcome import look_after
 from destinations.sheets_plan import (
     Key,
@@ -38,6 +38,7 @@ BATCH_BYTES = 2_000_000
 """What Google recommends as the largest request; more goes to a hidden tab first."""
 LEAST_BYTES_A_CELL = 40
 MAX_REQUESTS = 100_000
+MAX_NOTE = 30_000
 REPAIRS = 3
 
 logger = logging.getLogger(__name__)
@@ -173,6 +174,12 @@ def check_room(seen: Look, plans: Sequence[TabPlan], staged: Sequence[TabPlan]) 
         rows, width = plan.grid
         if width > MAX_COLUMNS:
             raise SpreadsheetFull(f"{plan.table} has {width:,} columns, a tab takes {MAX_COLUMNS:,}.")
+        about = len(plan.about) + len(TABLE)
+        if about > MAX_NOTE:
+            raise SpreadsheetFull(
+                f"the names of the {len(plan.columns):,} columns of {plan.table} take {about:,} characters, a tab "
+                f"can remember {MAX_NOTE:,}."
+            )
         needed += rows * width - (plan.tab.sheet.rows * plan.tab.sheet.width if plan.tab else 0)
         if plan in staged and not plan.is_new:
             needed += len(plan.written) * len(plan.columns)

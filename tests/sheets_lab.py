@@ -54,10 +54,15 @@ class Lab:
         """What a reader sees in a tab, below the header."""
         return self.tab(title).shown()[1:]
 
+    def environment(self) -> dict[str, str]:
+        """The settings of the destination, as variables without their prefix."""
+        credentials = json.dumps(self.server.accounts.service_account(ROBOT))
+        return {"SPREADSHEET": self.file, "API_URL": self.server.url, "CREDENTIALS": credentials}
+
     def destination(self, **settings: Any) -> google_sheets:
         """The destination as a user configures it."""
-        credentials = json.dumps(self.server.accounts.service_account(ROBOT))
-        destination = google_sheets(spreadsheet=self.file, credentials=credentials, api_url=self.server.url, **settings)
+        own = {name.lower(): value for name, value in self.environment().items()}
+        destination = google_sheets(**own, **settings)
         destination.pause = self.server.sleep
         return destination
 

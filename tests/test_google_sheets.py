@@ -34,9 +34,11 @@ from destinations.sheets_errors import (
 )
 from destinations.sheets_reader import see
 from destinations.table_store import TableStoreClient
+from tests.nightly import Nightly
 from tests.sheets_document import Formula, Tab
 from tests.sheets_lab import REPORTS, Lab, person
 from tests.sheets_server import ROBOT, SheetsServer
+from tests.stage import finish_calls, serve_stage
 
 MOMENT = datetime(2026, 7, 1, 12, tzinfo=UTC)
 ADDRESS = "https://docs.google.com/spreadsheets/d/"
@@ -514,6 +516,13 @@ def test_an_uploaded_load_needs_room_for_both_copies(lab: Lab, monkeypatch: pyte
     lab.job("3", [report(n, title="changed") for n in range(3)])
 
 
+def test_more_columns_than_a_tab_can_remember_are_refused(lab: Lab) -> None:
+    columns = REPORTS | {f"column_{n:04}": {"name": f"column_{n:04}", "data_type": "text"} for n in range(2_000)}
+    with pytest.raises(SpreadsheetFull, match="the names of the 2,004 columns of reports take"):
+        lab.job("1", [report(1)], columns=columns)
+    assert len(lab.server.files[lab.file].revisions) == 1
+
+
 def test_a_row_without_a_key_is_refused(lab: Lab) -> None:
     error = refused(lab, reports(report(1), report(2, id="")))
     assert isinstance(error, CellRefused)
@@ -771,6 +780,27 @@ def test_the_destination_is_found_by_name_and_imports_nothing_of_google() -> Non
     code = "import sys, destinations.google_sheets; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert {name for name in done.stdout.split() if name.startswith(("gspread", "google.auth"))} == set()
+
+
+# The exporter itself
+
+
+def test_an_account_exported_night_after_night_from_empty_machines(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in lab.environment().items():
+        monkeypatch.setenv(f"DESTINATION__GOOGLE_SHEETS__{name}", value)
+    with serve_stage() as stage:
+        account = Nightly(lab.folder, stage, monkeypatch)
+        for night in range(3):
+            lab.server.calls.clear()
+            account.good_export("google_sheets")
+            assert lab.server.count("read") <= 3
+            assert lab.server.count("write") == 1
+            account.forget()
+            account.organisation.advance()
+            assert len(lab.rows("usage")) == night + 1
+        finish_calls()
+    shown = {tab.title for tab in lab.book.tabs if not tab.hidden}
+    assert shown == {"Sheet1", "reports", "dashboards", "dashboard_widgets", "data_sources", "usage"}
 
 
 # Judged from outside
