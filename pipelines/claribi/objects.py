@@ -18,7 +18,7 @@ from pipelines.claribi.schema import TABLES, Table
 from pipelines.claribi.shelf import Batch, Shelf, take
 from pipelines.claribi.walk import Walk, in_order
 
-FRAME_ROWS = 1_000
+FRAME_ROWS = 2_000
 """Objects in one frame: many more fall out of the processor's cache before they are looked at, a page is too few."""
 
 ITEMS = "_items"

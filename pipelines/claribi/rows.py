@@ -61,7 +61,7 @@ def with_removed(rows: pa.Table, *, removed: bool | None) -> pa.Table:
 def _marked(rows: pa.Table, frames: Frames, table: Table) -> pa.Table:
     kinds = {column.name: column.kind for column in table.columns} | frames.unknown.get(table.name, {})
     fields = [field.with_metadata({"kind": kinds[field.name]}) for field in rows.schema]
-    return rows.cast(pa.schema(fields))
+    return pa.Table.from_arrays(rows.columns, schema=pa.schema(fields))
 
 
 def _nothing(rows: pa.Table, name: str) -> pa.Scalar:
