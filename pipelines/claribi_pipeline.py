@@ -44,6 +44,8 @@ EXTRAS = {"starlette": "sandbox", "uvicorn": "sandbox", "gspread": "sheets"}
 DEFAULTS = {
     # dlt tells its makers about every run unless it is told not to.
     "runtime.dlthub_telemetry": False,
+    # dlt's record of each run keeps every error word for word on this machine, whatever a server or a bug put into it.
+    "enable_runtime_trace": False,
     # One resource after the other, in the order of `READERS`: the run's own row must be the last.
     "extract.next_item_mode": "fifo",
 }
@@ -135,7 +137,7 @@ def make_destination(name: str, *, overwrite: bool = False) -> Any:
 
 def duckdb_file() -> Path:
     """The DuckDB file that the settings name; dlt counts a path as a secret, since it may hold a token."""
-    configured = dlt.secrets.get("destination.duckdb.credentials", str)
+    configured: str | None = dlt.secrets.get("destination.duckdb.credentials")  # of no type: see settings._secret
     return Path((configured or DUCKDB_FILE).removeprefix("duckdb:///")).absolute()
 
 

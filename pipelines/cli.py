@@ -208,27 +208,28 @@ def _speaking(*, as_json: bool = False) -> "Iterator[Out]":
         out.notes.print("Stopped; nothing was stored.")
         raise typer.Exit(1) from None
     except Exception as error:  # noqa: BLE001 - whatever is no bug has a sentence, a bug its traceback
+        from traceback import format_exception
+
         from pipelines.claribi_pipeline import explain
 
         reason = explain(error, "the destination")
         if reason is None:
-            out.notes.print(_traceback(error), markup=False, end="")
+            out.notes.print(_without_secrets("".join(format_exception(error))), markup=False, end="")
             out.notes.print("This is a bug; please report the lines above. Nothing of this run was loaded.")
             raise typer.Exit(1) from None
         # One line in a log, whole words on a terminal.
         whole = not out.notes.is_terminal
-        out.notes.print(f"error: {reason}", style="bold red", markup=False, soft_wrap=whole)
+        told = f"error: {_without_secrets(str(reason))}"
+        out.notes.print(told, style="bold red", markup=False, soft_wrap=whole)
         raise typer.Exit(reason.exit_code) from None
 
 
-def _traceback(error: Exception) -> str:
-    """The whole traceback, without the secrets that this process knows and without anything that looks like one."""
-    import traceback
-
+def _without_secrets(text: str) -> str:
+    """The text without the secrets that this process knows and without anything that looks like one."""
     from pipelines.claribi.answers import redact
     from pipelines.claribi.settings import known_secrets
 
-    return redact("".join(traceback.format_exception(error)), known_secrets())
+    return redact(text, known_secrets())
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from pipelines.claribi.answers import redact
 from pipelines.claribi.dialect import Dialect
 from pipelines.claribi.run import Counts, Run
 from pipelines.claribi.schema import TABLES
@@ -33,6 +34,7 @@ class Report:
 def make_report(run: Run, destination: str, rows: dict[str, int | None], error: Exception | None = None) -> Report:
     """Report on a run that has ended; `rows` are the tables' sizes after it, `error` is what made it fail."""
     spoken = run.state.get("dialect")
+    notes = [*run.notes, *(str(problem) for problem in run.problems), *([str(error)] if error else [])]
     return Report(
         run_id=run.run_id,
         outcome="failed" if error else run.outcome,
@@ -67,7 +69,7 @@ def make_report(run: Run, destination: str, rows: dict[str, int | None], error: 
             }
             for name, proof in run.walks.items()
         },
-        notes=[*run.notes, *(str(problem) for problem in run.problems), *([str(error)] if error else [])],
+        notes=[redact(note, run.secrets()) for note in notes],
     )
 
 

@@ -95,6 +95,10 @@ class Run:
         if not self.problems:
             self.state["last_good_run"] = last
 
+    def secrets(self) -> list[str]:
+        """What must never be printed or stored."""
+        return self._client.secrets() if self._client else self.settings.secrets()
+
     def close(self) -> None:
         """Close the connections."""
         if self._client is not None:

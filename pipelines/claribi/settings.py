@@ -113,8 +113,7 @@ class ClaribiSettings(BaseConfiguration):
 
 def known_secrets() -> list[str]:
     """The secrets that are set, whether or not the rest of the settings can work."""
-    found = (dlt.secrets.get(f"sources.claribi.{name}", str) for name in ("api_key", "password"))
-    return [value for value in found if value]
+    return [value for name in SECRETS if (value := _secret(f"sources.claribi.{name}"))]
 
 
 def load_settings() -> ClaribiSettings:
@@ -135,10 +134,18 @@ def load_settings() -> ClaribiSettings:
 def _read(name: str, *, secret: bool, kind: type) -> Any:
     key = f"sources.claribi.{name}"
     try:
+        if secret:
+            return _secret(key)
         value: Any = dlt.secrets.get(key, kind)
-        return value if value is not None or secret else dlt.config.get(key, kind)
+        return value if value is not None else dlt.config.get(key, kind)
     except ConfigValueCannotBeCoercedException:
         raise SettingError(name, "is not a number.") from None
+
+
+def _secret(key: str) -> str | None:
+    """Read a secret, without saying that it is text: dlt would not take it for a secret then, and keep it on disk."""
+    value: Any = dlt.secrets.get(key)
+    return None if value is None else str(value)
 
 
 def _filled(name: str, value: str | None) -> str | None:
