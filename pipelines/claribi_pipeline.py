@@ -48,6 +48,10 @@ DEFAULTS = {
     "enable_runtime_trace": False,
     # One resource after the other, in the order of `READERS`: the run's own row must be the last.
     "extract.next_item_mode": "fifo",
+    # Two large tables at once take twice the memory, and a file has one writer anyway.
+    "load.workers": 1,
+    # Or a copy of what was loaded last stays in the destination, after a first load as large as the tables.
+    "load.truncate_staging_dataset": True,
 }
 
 
