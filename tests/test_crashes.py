@@ -64,7 +64,7 @@ def test_killed_at_a_random_moment_and_run_again(number, customer, account, run_
     again(customer, account, forgets=number % 4 < 2)
 
 
-@pytest.mark.parametrize("number", range(3))
+@pytest.mark.parametrize("number", range(2))
 def test_killed_while_it_loads_and_run_again(number, customer, account):
     if number % 2:
         customer.holds_the_first_night()

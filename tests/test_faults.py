@@ -258,7 +258,7 @@ def test_a_renamed_envelope_is_refused_with_the_names_that_were_seen(customer, a
     assert "records" in ended.notes
 
 
-@turned_by("pages", "offsets", "cursors")
+@turned_by("pages", "cursors")
 def test_a_server_that_ignores_the_page_is_found_out(customer, account, paging):
     account.faults.add(faults.page_ignored(path=LIST, times=None))
     with unchanged(customer):

@@ -83,10 +83,8 @@ def test_dlt_is_told_of_each_secret_that_it_is_one(monkeypatch):
 
 ECHOES = {
     "a page of HTML": (4, 200, "text/html", lambda said: f"<html><p>No session for {html.escape(said)}</p></html>"),
-    "a title of HTML": (4, 200, "text/html", lambda said: f"<html><title>{said} is unknown</title></html>"),
     "a refusal": (3, 401, "application/json", lambda said: json.dumps({"detail": f"{said} was revoked."})),
     "an error for ever": (1, 500, "application/json", lambda said: json.dumps({"message": f"{said} broke us"})),
-    "an error in plain text": (1, 500, "text/plain", lambda said: f"Traceback: headers = {said}"),
     "names that no document knows": (4, 200, "application/json", lambda said: json.dumps({said: [], "rows": []})),
 }
 """How a server answers a list: the exit code that follows, and the answer with the header that it was asked with."""
