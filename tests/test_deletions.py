@@ -121,9 +121,13 @@ def test_a_list_without_an_object_never_deletes_all_of_a_small_table(account):
     assert numbers(one.look([1, 2, 3], [], allow_shrink=True).gone) == [1, 2, 3]
 
 
-def test_an_empty_list_of_objects_that_are_there_deletes_nothing(account):
-    found = account(3).look([1, 2, 3], [])
+def test_an_empty_list_of_objects_that_are_there_deletes_nothing_and_says_so(account):
+    one = account(3)
+    found = one.look([1, 2, 3], [])
     assert (found.gone, numbers(item["id"] for item in found.alive)) == ([], [1, 2, 3])
+    assert [problem.exit_code for problem in one.last.problems] == [4]
+    assert one.last.outcome == "partial"
+    assert "it came empty, while 3 of them still answer" in str(one.last.problems[0])
 
 
 def test_more_than_fifty_missing_are_gone_when_two_looks_in_a_row_miss_them(account):

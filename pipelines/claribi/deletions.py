@@ -5,7 +5,7 @@ from hashlib import blake2b
 from typing import Any
 
 from pipelines.claribi.changes import Comparison
-from pipelines.claribi.errors import ComeBackLater, NotFound, Shrunk
+from pipelines.claribi.errors import ComeBackLater, NotFound, Shrunk, WalkUnproven
 from pipelines.claribi.run import Run
 
 ASKED = 50
@@ -13,6 +13,10 @@ ASKED = 50
 
 SHRINK_SHARE, SHRINK_ROWS = 0.2, 5
 """More than this share of a table, and more than these rows, may not vanish at once."""
+
+
+LISTED_IN_PART = {"data_sources"}
+"""Lists that may hold a part of what there is: under `/api/v1/` only active sources are promised."""
 
 
 @dataclass
@@ -39,6 +43,8 @@ def look_for_missing(run: Run, name: str, beside: Comparison) -> Missing:
     _remember(run, name, [_short(one) for one in rest if one not in found.gone])
     if len(found.gone) > allowed or (beside.nothing_found and found.gone and not run.allow_shrink):
         raise Shrunk(name, beside.alive, len(found.gone))
+    if beside.nothing_found and found.alive and name not in LISTED_IN_PART:
+        run.problems.append(WalkUnproven(name, f"it came empty, while {len(found.alive)} of them still answer."))
     return found
 
 
