@@ -159,6 +159,17 @@ def test_a_kill_between_two_steps_of_making_a_load_ready_does_not_block_the_runs
     assert_agrees(customer, account)
 
 
+def test_a_file_that_is_copied_once_more_after_a_kill_doubles_no_row(customer, stage, account):
+    killed_before_its_load(customer, stage)
+    for file in pending(customer, "new"):
+        table, _, rest = file.name.split(".", 2)
+        if file.suffix == ".parquet":  # as if its copy had been committed, and the kill had come before dlt's note
+            shutil.copy(file, file.with_name(f"{table}.0123456789.{rest}"))
+    assert customer.run().code == 0
+    assert_agrees(customer, account)
+    assert len(customer.tables()["export_runs"]) == 2
+
+
 def killed_before_its_load(customer, stage):
     """Kill a first run that has read everything and cannot load it yet, as we hold the warehouse meanwhile."""
     held = []

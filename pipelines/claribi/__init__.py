@@ -97,8 +97,9 @@ def _resource(table: Table) -> DltResource:
         columns[REMOVED] = {"hard_delete": True}
     resource = dlt.transformer(rows, name=table.name, primary_key=table.key, columns=columns)
     resource.apply_hints(
-        # The shelf gives each object once; dlt would sort all rows to find that out again.
-        write_disposition={"disposition": "merge", "strategy": "delete-insert", "deduplicated": True},
+        # Without `deduplicated`, though the shelf gives each object once: after a kill between a file's copy into the
+        # staging table and dlt's note of it the file is copied once more, and dlt's sort is what keeps one of the two.
+        write_disposition={"disposition": "merge", "strategy": "delete-insert"},
         merge_key=table.merge_key,
     )
     return resource
