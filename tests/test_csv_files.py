@@ -381,7 +381,7 @@ def test_memory_does_not_grow_with_the_table(tmp_path: Path) -> None:
             check=True,
         )
         megabytes = int(re.search(r"(\d+) MB of memory", done.stdout)[1])  # type: ignore[index]  # it is printed always
-        assert megabytes <= 450
+        assert megabytes <= 600, "what is promised for a table of any size"
 
 
 def test_too_little_memory_is_an_error_that_names_the_setting() -> None:

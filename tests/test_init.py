@@ -1,5 +1,6 @@
 import os
 import pty
+import signal
 import stat
 import subprocess
 import sys
@@ -162,6 +163,8 @@ def answer_on_a_terminal(here, answers):
     """Run `init` on a real terminal: each question gets its answer; give the exit code and all that was shown."""
     process, terminal = pty.fork()
     if process == 0:
+        # A test that was started in the background ignores Ctrl-C, and its children would do so too.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.execve(sys.executable, COMMAND, {**environment(here), "TERM": "xterm", "COLUMNS": "80"})
     shown = b""
     waiting = list(answers)
