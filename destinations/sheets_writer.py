@@ -21,18 +21,9 @@ from destinations.sheets_api import SheetsApi
 from destinations.sheets_errors import SheetsRefused, SheetsUnreachable, SpreadsheetFull, TabChanged
 from destinations.sheets_look import TABLE, Look, Sheet, Tab, guard, new_number
 from destinations.sheets_outcome import look_after
-from destinations.sheets_plan import (
-    Key,
-    Request,
-    TabPlan,
-    TabRows,
-    key_of,
-    reconcile,
-    requests,
-    runs,
-    staging_tab,
-)
+from destinations.sheets_plan import Key, TabPlan, TabRows, key_of, reconcile
 from destinations.sheets_reader import LOOKS, look, read_blocks
+from destinations.sheets_requests import Request, requests, runs, staging_tab
 
 BATCH_BYTES = 2_000_000
 """What Google recommends as the largest request; more goes to a hidden tab first."""

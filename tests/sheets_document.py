@@ -257,3 +257,45 @@ def stored(value: Any, digits: int) -> Value:
         raise Refused(400, f"Invalid values: {value!r}")
     number = float(f"{value:.{digits}g}")
     return int(number) if number.is_integer() and abs(number) < 1e15 else number
+
+
+def resource(book: Book) -> dict[str, Any]:
+    """The book as `spreadsheets.get` tells it, without cells."""
+    sheets = [
+        {
+            "properties": tab.properties(index),
+            "developerMetadata": list(tab.metadata.values()),
+            "protectedRanges": tab.protected,
+        }
+        for index, tab in enumerate(book.tabs)
+    ]
+    return {
+        "properties": {"title": book.title, "timeZone": "Europe/Berlin", "locale": "de_DE"},
+        "sheets": sheets,
+        "developerMetadata": list(book.metadata.values()),
+    }
+
+
+def value_range(book: Book, text: str, query: dict[str, list[str]]) -> dict[str, Any]:
+    """The cells of an A1 range as `values.get` tells them."""
+    if query.get("valueRenderOption") != ["UNFORMATTED_VALUE"]:
+        raise Refused(501, "This server reads UNFORMATTED_VALUE only.")
+    tab, area = parse_a1(book, text)
+    check_inside(tab, area)
+    major = query.get("majorDimension", ["ROWS"])[0]
+    return {"range": text, "majorDimension": major, "values": read_area(tab, area, columns=major == "COLUMNS")}
+
+
+def write_values(tab: Tab, area: Area, rows: list[list[Value]], digits: int) -> None:
+    """Enter cells as `values.update` does with RAW."""
+    width = max(map(len, rows), default=0)
+    if len(rows) > area.bottom - area.top or width > area.right - area.left:
+        raise Refused(400, f"Requested writing within range [{tab.title}!{area}], but tried writing outside of it")
+    check_inside(tab, area)
+    for number, values in enumerate(rows, area.top):
+        old = tab.row(number)
+        cells: list[Value | Formula] = list(old.values) + [None] * (area.left + len(values) - len(old.values))
+        for column, value in enumerate(values, area.left):
+            if value is not None:  # null leaves the old value
+                cells[column] = stored(value, digits)
+        tab.put(number, Row(tuple(cells), old.formats, old.notes))

@@ -5,8 +5,6 @@ request can be broken in the ways that networks and services break. What is not 
 """
 
 import json
-import socket
-import struct
 import threading
 import time
 from collections import Counter
@@ -14,26 +12,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from tests import sheets_discovery as discovery
 from tests.google_accounts import Accounts, Identity
 from tests.sheets_batch import Batch
-from tests.sheets_document import (
-    Area,
-    Book,
-    Formula,
-    Refused,
-    Row,
-    Tab,
-    Value,
-    check_inside,
-    parse_a1,
-    read_area,
-    stored,
-)
+from tests.sheets_document import Book, Refused, Tab, parse_a1, resource, value_range, write_values
+from tests.sheets_wire import STATUS_NAMES, Answer, google_error, handler, over_quota, without_defaults
 
 ROBOT = "exporter@example-project.iam.gserviceaccount.com"
 SCOPE = "https://www.googleapis.com/auth/spreadsheets"
@@ -54,14 +41,6 @@ WAYS = (
 )
 """How one request can be broken. `truncated`, `cut-json` and `applied-…` are carried out before the answer breaks;
 `late-n` is reset at once and carried out after n further requests were answered: a twin that outlived its client."""
-
-
-class Answer(NamedTuple):
-    """One HTTP answer."""
-
-    status: int
-    body: bytes
-    content_type: str = "application/json; charset=UTF-8"
 
 
 class Request(NamedTuple):
@@ -129,19 +108,6 @@ class File:
         return self.revisions[-1].book
 
 
-def google_error(status: int, message: str, name: str, reason: str = "", **metadata: str) -> Answer:
-    """An error as Google words it."""
-    error: dict[str, Any] = {"code": status, "message": message, "status": name}
-    if reason:
-        kind = "type.googleapis.com/google.rpc.ErrorInfo"
-        info = {"@type": kind, "reason": reason, "domain": "googleapis.com", "metadata": metadata}
-        error["details"] = [info]
-    return Answer(status, json.dumps({"error": error}).encode())
-
-
-STATUS_NAMES = {400: "INVALID_ARGUMENT", 403: "PERMISSION_DENIED", 404: "NOT_FOUND", 501: "UNIMPLEMENTED"}
-
-
 class SheetsServer:
     """The server. `url` is its address; `quota` are requests a minute of each kind, None for no limit."""
 
@@ -160,7 +126,7 @@ class SheetsServer:
         self._slept = 0.0
         self._lock = threading.RLock()
         self.released = threading.Event()
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), handler(self.handle))
         self._http.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._http.server_port}"
         self.accounts = Accounts(self.url)
@@ -287,7 +253,7 @@ class SheetsServer:
             case "503":
                 return unavailable
             case "429":
-                return _over_quota("write")
+                return over_quota("write")
             case "html-502":
                 page = b"<!DOCTYPE html><title>Error 502 (Server Error)!!1</title>"
                 return Answer(502, page, "text/html; charset=UTF-8")
@@ -338,7 +304,7 @@ class SheetsServer:
         answer["spreadsheetId"] = request.file_id
         if "fields" in request.query:
             answer = discovery.masked(answer, discovery.parse_mask(request.query["fields"][0]))
-        return Answer(200, json.dumps(_without_defaults(answer), ensure_ascii=False).encode())
+        return Answer(200, json.dumps(without_defaults(answer), ensure_ascii=False).encode())
 
     def _judged(self, request: Request) -> dict[str, Any]:
         method, content = request.method, json.loads(request.body) if request.body else {}
@@ -367,7 +333,7 @@ class SheetsServer:
             message = "Request had insufficient authentication scopes."
             return google_error(403, message, "PERMISSION_DENIED", "ACCESS_TOKEN_SCOPE_INSUFFICIENT")
         if self._spent(kind):
-            return _over_quota(kind)
+            return over_quota(kind)
         if file_id not in self.files:
             return google_error(404, "Requested entity was not found.", "NOT_FOUND")
         role = self.files[file_id].shared.get(identity.email)
@@ -390,13 +356,13 @@ class SheetsServer:
     def on_get(self, file: File, _arguments: Any, query: Any, _request: Any) -> dict[str, Any]:
         if query.get("includeGridData", ["false"]) != ["false"] or "ranges" in query:
             raise Refused(501, "This server gives the cells by values.get only.")
-        return _resource(file.now)
+        return resource(file.now)
 
     def on_values_get(self, file: File, arguments: Any, query: Any, _request: Any) -> dict[str, Any]:
-        return _value_range(file.now, unquote(arguments["range"]), query)
+        return value_range(file.now, unquote(arguments["range"]), query)
 
     def on_values_batchGet(self, file: File, _arguments: Any, query: Any, _request: Any) -> dict[str, Any]:
-        return {"valueRanges": [_value_range(file.now, text, query) for text in query["ranges"]]}
+        return {"valueRanges": [value_range(file.now, text, query) for text in query["ranges"]]}
 
     def on_values_batchUpdate(self, file: File, _arguments: Any, _query: Any, request: Any) -> dict[str, Any]:
         if request.get("valueInputOption") != "RAW":
@@ -404,7 +370,7 @@ class SheetsServer:
         book = file.now.copied()
         for part in request["data"]:
             tab, area = parse_a1(book, part["range"])
-            _write_values(tab, area, part["values"], self.digits)
+            write_values(tab, area, part["values"], self.digits)
         file.revisions.append(Revision("api", book))
         return {"totalUpdatedCells": sum(len(row) for part in request["data"] for row in part["values"])}
 
@@ -415,103 +381,3 @@ class SheetsServer:
         replies = batch.run(request["requests"])
         file.revisions.append(Revision("api", batch.book))
         return {"replies": replies}
-
-
-def _resource(book: Book) -> dict[str, Any]:
-    sheets = [
-        {
-            "properties": tab.properties(index),
-            "developerMetadata": list(tab.metadata.values()),
-            "protectedRanges": tab.protected,
-        }
-        for index, tab in enumerate(book.tabs)
-    ]
-    return {
-        "properties": {"title": book.title, "timeZone": "Europe/Berlin", "locale": "de_DE"},
-        "sheets": sheets,
-        "developerMetadata": list(book.metadata.values()),
-    }
-
-
-def _value_range(book: Book, text: str, query: dict[str, list[str]]) -> dict[str, Any]:
-    if query.get("valueRenderOption") != ["UNFORMATTED_VALUE"]:
-        raise Refused(501, "This server reads UNFORMATTED_VALUE only.")
-    tab, area = parse_a1(book, text)
-    check_inside(tab, area)
-    major = query.get("majorDimension", ["ROWS"])[0]
-    return {"range": text, "majorDimension": major, "values": read_area(tab, area, columns=major == "COLUMNS")}
-
-
-def _write_values(tab: Tab, area: Area, rows: list[list[Value]], digits: int) -> None:
-    width = max(map(len, rows), default=0)
-    if len(rows) > area.bottom - area.top or width > area.right - area.left:
-        raise Refused(400, f"Requested writing within range [{tab.title}!{area}], but tried writing outside of it")
-    check_inside(tab, area)
-    for number, values in enumerate(rows, area.top):
-        old = tab.row(number)
-        cells: list[Value | Formula] = list(old.values) + [None] * (area.left + len(values) - len(old.values))
-        for column, value in enumerate(values, area.left):
-            if value is not None:  # null leaves the old value
-                cells[column] = stored(value, digits)
-        tab.put(number, Row(tuple(cells), old.formats, old.notes))
-
-
-def _over_quota(kind: str) -> Answer:
-    metric = f"{kind.title()} requests"
-    return google_error(
-        429,
-        f"Quota exceeded for quota metric '{metric}' and limit '{metric} per minute per user' of service "
-        "'sheets.googleapis.com' for consumer 'project_number:123'.",
-        "RESOURCE_EXHAUSTED",
-        "RATE_LIMIT_EXCEEDED",
-        quota_limit=f"{kind.title()}RequestsPerMinutePerUser",
-        service="sheets.googleapis.com",
-    )
-
-
-def _without_defaults(value: Any) -> Any:
-    """Answers leave out zero, false and empty fields, as Google's do; cells of values.* are kept as they are."""
-    if isinstance(value, dict):
-        kept = {}
-        for name, item in value.items():
-            item = item if name == "values" else _without_defaults(item)
-            if item or (name == "values" and item):
-                kept[name] = item
-        return kept
-    if isinstance(value, list):
-        return [_without_defaults(item) for item in value]
-    return value
-
-
-def _handler(server: SheetsServer) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
-        wbufsize = -1  # head and body leave together
-
-        def _serve(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            answer = server.handle(self.command, self.path, self.headers, body)
-            if answer is None:
-                self._reset()
-                return
-            truncated = answer.content_type == "truncated"
-            self.send_response(answer.status)
-            self.send_header("Content-Type", "application/json" if truncated else answer.content_type)
-            self.send_header("Content-Length", str(len(answer.body)))
-            self.end_headers()
-            self.wfile.write(answer.body[: len(answer.body) // 2] if truncated else answer.body)
-            self.wfile.flush()
-            self.close_connection = truncated
-
-        def _reset(self) -> None:
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self.connection.close()
-            self.close_connection = True
-
-        do_GET = do_POST = do_PUT = do_DELETE = _serve
-
-        def log_message(self, *_: Any) -> None:
-            """Say nothing: the tests read `calls`."""
-
-    return Handler
