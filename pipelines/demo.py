@@ -42,9 +42,11 @@ def play(destination: str, folder: str, on_progress: OnProgress) -> Iterator[Ren
     yield _heading("Look at it")
     yield _look(destination, place)
     yield _heading("Your own account")
+    command = _as_typed("claribi-export")
     yield Text(
-        "  claribi-export init      asks for your key\n  claribi-export doctor    says what it can read\n"
-        "  claribi-export run       exports, tonight and every night"
+        f"  {command} init      asks for your key\n"
+        f"  {command} doctor    says what it can read\n"
+        f"  {command} run       exports, tonight and every night"
     )
     _ended_well(first, second)
 
@@ -62,15 +64,15 @@ def _look(destination: str, place: Path) -> Text:
     if destination == "csv_files":
         return Text(f"{place}/reports.csv opens in any spreadsheet; the other tables lie beside it.")
     return Text(
-        f"{_python()} -c \"import duckdb; duckdb.connect('{place}').sql('{QUERY}').show()\"\n\n"
+        f"{_as_typed('python')} -c \"import duckdb; duckdb.connect('{place}').sql('{QUERY}').show()\"\n\n"
         "or open the file in any DuckDB client; the tables are in the schema claribi."
     )
 
 
-def _python() -> str:
-    """The running Python as one would type it here: the one that has duckdb."""
-    python = Path(sys.executable)
-    return str(python.relative_to(Path.cwd())) if python.is_relative_to(Path.cwd()) else str(python)
+def _as_typed(program: str) -> str:
+    """A program beside the running Python, as one would type it here."""
+    file = Path(sys.executable).with_name(program)
+    return str(file.relative_to(Path.cwd())) if file.is_relative_to(Path.cwd()) else str(file)
 
 
 def _heading(words: str) -> Text:
