@@ -6,6 +6,7 @@ Each writes `warehouse.duckdb` in the working folder; called once more in the sa
 imports only what it needs, since imports are part of what is measured.
 """
 
+import os
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -17,16 +18,12 @@ BATCH_ROWS = 10_000
 
 
 def ours(url: str, key: str) -> None:
-    """`claribi-export run --only reports`, but for what it prints."""
-    from pipelines.claribi.settings import ClaribiSettings
-    from pipelines.claribi_pipeline import export
+    """The command itself: `claribi-export run --only reports`."""
+    from pipelines.cli import main
 
-    settings = ClaribiSettings()
-    settings.api_key, settings.base_url = key, url
-    settings.on_resolved()
-    report = export(settings, "duckdb", only=["reports"])
-    if report.exit_code:
-        raise SystemExit("\n".join(report.notes))
+    os.environ |= {"SOURCES__CLARIBI__BASE_URL": url, "SOURCES__CLARIBI__API_KEY": key}
+    sys.argv = ["claribi-export", "run", "--only", "reports", "--json"]
+    main()
 
 
 def rest_api(url: str, key: str, nesting: int | None = None) -> None:
@@ -57,7 +54,7 @@ def rest_api(url: str, key: str, nesting: int | None = None) -> None:
 
 
 def rest_api_tuned(url: str, key: str) -> None:
-    """The same at its fastest: nested values stay JSON, and the files between dlt's steps are not compressed."""
+    """The same with what makes it faster: nested values stay JSON, and files between dlt's steps are not compressed."""
     import dlt
 
     dlt.config["data_writer.disable_compression"] = True

@@ -24,16 +24,17 @@ KEY = "claribi_sk_sandbox"
 PAGE_ROWS = 100
 LATENCY_S = 0.05
 TITLES = {
-    "ours": "claribi-export",
-    "rest_api": "dlt rest_api, Parquet, merge",
+    "ours": "claribi-export run",
+    "rest_api": "dlt rest_api",
     "rest_api_tuned": "dlt rest_api, tuned",
-    "floor": "floor: httpx, orjson, pyarrow",
+    "floor": "floor",
 }
+RATIOS = (("rest_api", "ours"), ("rest_api_tuned", "ours"), ("ours", "floor"))
 MB_OF_MAXRSS = 1 / 1_048_576 if sys.platform == "darwin" else 1 / 1024
-SERVE = (
-    "from pipelines.sandbox import run_sandbox;"
-    "run_sandbox('kb', 0, reports={}, limit=10**9, latency_s={}, on_ready=lambda sandbox: print(sandbox.url, flush=True))"  # noqa: E501 - one statement
-)
+SERVE = """
+from pipelines.sandbox import run_sandbox
+run_sandbox("kb", 0, reports={}, limit=10**9, latency_s={}, on_ready=lambda sandbox: print(sandbox.url, flush=True))
+"""
 
 
 class Cost(NamedTuple):
@@ -129,27 +130,28 @@ def middle(costs: Costs, name: str, night: int = 0) -> Cost:
 
 def show(title: str, costs: Costs) -> None:
     """Print a table of what was measured."""
-    nights = len(next(iter(costs.values()))[0])
-    print(f"\n{title}; medians of {len(next(iter(costs.values())))}")
-    print(f"  {'':<31}" + "".join(f"{head:>28}" for head in ("first load", "the night after")[:nights]))
-    print(f"  {'':<31}" + f"{'wall s   CPU s  peak MB':>28}" * nights)
+    rounds = next(iter(costs.values()))
+    heads = ("first load", "the night after")[: len(rounds[0])]
+    print(f"\n{title}; medians of {len(rounds)}")
+    print(f"  {'':<22}" + "".join(f"{head:>28}" for head in heads))
+    print(f"  {'':<22}" + f"{'wall s':>12} {'CPU s':>7} {'MB':>7}" * len(heads))
     for name in costs:
-        cells = (middle(costs, name, night) for night in range(nights))
-        print(f"  {TITLES[name]:<31}" + "".join(f"{c.wall_s:>12.1f} {c.cpu_s:>7.1f} {c.peak_mb:>7.0f}" for c in cells))
+        cells = (middle(costs, name, night) for night in range(len(heads)))
+        print(f"  {TITLES[name]:<22}" + "".join(f"{c.wall_s:>12.1f} {c.cpu_s:>7.1f} {c.peak_mb:>7.0f}" for c in cells))
 
 
 def compare(costs: Costs, startup: Costs | None = None) -> None:
-    """Print how many times as much the others take, and how many times as much as the floor the exporter takes."""
-    print(f"  {'without the start-up of each' if startup else 'times as much':<31}{'wall':>12} {'CPU':>7}")
-
-    def ratio(one: str, other: str, of: int) -> float:
-        off = [middle(startup, name)[of] if startup else 0.0 for name in (one, other)]
-        rounds = zip(costs[one], costs[other], strict=True)
-        return median((mine[0][of] - off[0]) / (theirs[0][of] - off[1]) for mine, theirs in rounds)
-
-    for one, other in (("rest_api", "ours"), ("rest_api_tuned", "ours"), ("ours", "floor")):
-        title = f"{TITLES[one].partition(':')[0]} : {TITLES[other].partition(':')[0]}"
-        print(f"  {title:<43}{ratio(one, other, 0):>4.2f}   {ratio(one, other, 1):.2f}")
+    """Print how much one takes of what another one took in the same round, for the first load."""
+    title = "how much it takes without the start-up of each" if startup else "how much one takes of the other"
+    print(f"  {title:<43}{'wall':>12}{'CPU':>8}")
+    for one, other in RATIOS:
+        cells = ""
+        for what in (0, 1):
+            off = [middle(startup, name)[what] if startup else 0.0 for name in (one, other)]
+            pairs = zip(costs[one], costs[other], strict=True)
+            ratio = median((mine[0][what] - off[0]) / (theirs[0][what] - off[1]) for mine, theirs in pairs)
+            cells += f"{ratio:>{8 if what else 12}.2f}"
+        print(f"    {f'{TITLES[one]} : {TITLES[other]}':<41}{cells}")
 
 
 if __name__ == "__main__":
