@@ -4,7 +4,6 @@ import copy
 import gc
 import hashlib
 import logging
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -38,6 +37,9 @@ from pipelines.report import Report, make_report
 DATASET = "claribi"
 DUCKDB_FILE = "warehouse.duckdb"
 LOCK_WAIT_S = 60.0
+DUCKDB_LIMITS = {"memory_limit": "300MB", "threads": 2}
+"""DuckDB takes most of a machine's memory unless it is told not to; beyond this it works on disk. A million reports
+are merged within it."""
 EXTRAS = {"starlette": "sandbox", "uvicorn": "sandbox", "gspread": "sheets"}
 """Modules that only some users need, and the extra that brings them."""
 
@@ -127,7 +129,7 @@ def make_destination(name: str, *, overwrite: bool = False) -> Any:
     """Find a destination by its name: ours, or any that dlt knows."""
     if name == "duckdb":
         # As text it would be parsed as a connection string first, each of the many times dlt looks at it.
-        return dlt.destinations.duckdb({"database": str(duckdb_file())})
+        return dlt.destinations.duckdb({"database": str(duckdb_file()), "global_config": DUCKDB_LIMITS})
     try:
         options: dict[str, Any] = {"overwrite": True} if overwrite else {}
         return Destination.from_reference(name, **options)
@@ -254,11 +256,9 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _silence() -> None:
-    """Keep two remarks out of the log that every run would repeat and nobody can act on."""
+    """Keep a remark out of the log that every run would repeat and nobody can act on."""
     # We say which text columns hold JSON; dlt remarks that Arrow calls them text, once a frame.
     logging.getLogger("dlt").addFilter(lambda record: "column hints were different" not in record.getMessage())
-    # DuckDB remarks on the call with which dlt reads a table.
-    warnings.filterwarnings("ignore", message="Arrow output on a DB-API result")
 
 
 @contextmanager

@@ -22,8 +22,8 @@ ARROW_TYPES = {
     "timestamp": pa.timestamp("us", "UTC"),
 }
 
-VERBATIM = {"duckdb", "motherduck", "csv_files", "google_sheets"}
-"""Destinations that give JSON back letter by letter; others write it in an order and spacing of their own."""
+DUCKDBS = {"duckdb", "motherduck"}
+"""Destinations that stream Arrow, and give JSON back letter by letter; others write it in an order of their own."""
 
 
 class DestinationRows:
@@ -78,15 +78,15 @@ class DestinationRows:
         with self._pipeline.sql_client() as client:
             names = ", ".join(client.escape_column_name(name) for name in kinds)
             query = f"SELECT {names} FROM {client.make_qualified_table_name(table)}"
+            if self._pipeline.destination.destination_name in DUCKDBS:
+                # Not through dlt's cursor, which holds the whole result in memory.
+                for piece in client.native_connection.sql(query).to_arrow_reader(CHUNK_ROWS):
+                    yield from pa.Table.from_batches([piece]).cast(schema).to_batches()
+                return
             with client.execute_query(query) as cursor:
-                if self._pipeline.destination.destination_name in VERBATIM:
-                    for piece in cursor.iter_arrow(chunk_size=CHUNK_ROWS):
-                        rows = pa.Table.from_batches([piece]) if isinstance(piece, pa.RecordBatch) else piece
-                        yield from rows.cast(schema).to_batches()
-                else:
-                    while found := cursor.fetchmany(CHUNK_ROWS):
-                        columns = zip(zip(*found, strict=True), kinds.values(), strict=True)
-                        yield pa.record_batch([_array(values, kind) for values, kind in columns], schema=schema)
+                while found := cursor.fetchmany(CHUNK_ROWS):
+                    columns = zip(zip(*found, strict=True), kinds.values(), strict=True)
+                    yield pa.record_batch([_array(values, kind) for values, kind in columns], schema=schema)
 
 
 def _array(values: Sequence[Any], kind: str) -> pa.Array:
