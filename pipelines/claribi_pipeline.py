@@ -88,6 +88,7 @@ def export(
                 with _held_open(pipeline):
                     pipeline.load()
                 held = DestinationRows(pipeline)
+                run.note(held.facts())
             rows = held.counts(run.counts)
     except Exception as error:
         reason = explain(error, destination)

@@ -74,6 +74,12 @@ class DestinationRows:
                     found[table] = int(row[0])
         return found
 
+    def facts(self) -> list[str]:
+        """What the last load did that only the destination can tell, as a sentence for the run report."""
+        facts: dict[str, int] = self._client.facts() if isinstance(self._client, TableStoreClient) else {}
+        told = [f"{count:,} {name.replace('_', ' ')}" for name, count in facts.items() if count]
+        return [f"{self._pipeline.destination.destination_name}: {', '.join(told)}."] if told else []
+
     def _pieces(self, table: str, kinds: dict[str, str], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         with self._pipeline.sql_client() as client:
             names = ", ".join(client.escape_column_name(name) for name in kinds)

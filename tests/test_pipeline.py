@@ -345,3 +345,14 @@ def test_nasty_but_legal_input_arrives_as_it_was(nightly):
     spelled = {row["total_rows"], *(value for name, value in row["extra"].items() if "otal" in name)}
     assert spelled == {1, 2, 3}
     assert "reports" not in written(account.export())
+
+
+def test_what_only_the_destination_can_tell_is_in_the_report(nightly, monkeypatch):
+    monkeypatch.setenv("DESTINATION__CSV_FILES__EXCEL", "true")
+    account = nightly(reports=2)
+    account.organisation.put_raw("reports", {"id": 9001, "title": "=1+1", "status": "completed", "insights": []})
+    report = account.export("csv_files")
+    assert (report.exit_code, len(report.notes)) == (0, 1)
+    assert report.notes[0].startswith("csv_files: ")
+    assert report.notes[0].endswith(", 1 cells guarded.")
+    assert "'=1+1" in (account.folder / "exports" / "reports.csv").read_text()
