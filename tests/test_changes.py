@@ -116,7 +116,7 @@ def test_a_change_in_a_child_row_is_a_change_of_its_parent():
     assert sorted_out(held, batch) == ([], ["word", "more", "fewer", "none", "first"])
     with compared(held, batch) as beside:
         assert beside.sort(batch).replaced == {"parts": 5}
-        assert beside.rows == {"things": 6, "parts": 7}
+        assert beside.alive == 6
 
 
 def test_a_child_table_that_the_destination_lacks_makes_those_parents_differ_that_have_rows():

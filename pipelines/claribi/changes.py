@@ -79,8 +79,6 @@ class Comparison:
         self._shelf = shelf
         self._db = duckdb.connect(config={"memory_limit": "256MB", "threads": 2})
         self._columns: dict[str, dict[str, str]] = {}
-        self.rows: dict[str, int] = {}
-        """Rows that the destination holds, per table."""
         for name in tables:
             found, takes = shelf.columns.get(name, {}), held.takes(name)
             rows = held.read(name)
@@ -126,7 +124,8 @@ class Comparison:
         """How many objects the destination holds as alive."""
         if self.first:
             return 0
-        return self._number(f"SELECT count(*) FROM held_{self._shelf.main} WHERE alive")
+        row = self._db.execute(f"SELECT count(*) FROM held_{self._shelf.main} WHERE alive").fetchone()
+        return int(row[0]) if row else 0
 
     def _index(self, name: str, held: pa.RecordBatchReader) -> None:
         """Read one table of the destination once, in a stream, and keep a fingerprint for each object."""
@@ -135,7 +134,6 @@ class Comparison:
             f"CREATE TABLE held_{name} AS "
             f"SELECT {self._fingerprints(name, held.schema.names)}, {alive} AS alive FROM held GROUP BY parent"
         )
-        self.rows[name] = self._number(f"SELECT coalesce(sum(rows), 0) FROM held_{name}")
 
     def _beside(self, ids: pa.Table, rows: pa.Table, name: str) -> dict[str, Any]:  # noqa: ARG002 - read by DuckDB
         """For each id in turn: whether the destination has it, whether its rows differ, how many it had."""
@@ -157,10 +155,6 @@ class Comparison:
             for column, kind in self._columns[name].items()
         )
         return f'"{parent}" AS parent, bit_xor(hash({values})) AS fingerprint, count(*) AS rows'
-
-    def _number(self, query: str) -> int:
-        row = self._db.execute(query).fetchone()
-        return int(row[0]) if row else 0
 
 
 def _compared(

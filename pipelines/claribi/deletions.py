@@ -35,6 +35,8 @@ def look_for_missing(run: Run, name: str, beside: Comparison) -> Missing:
     _remember(run, name, [])
     if not missing:
         return Missing()
+    if run.switched and not beside.nothing_found:
+        return Missing(gone=missing)  # ids of the dialect before: to ask for them would be to ask for something else
     allowed = float("inf") if run.allow_shrink else max(SHRINK_ROWS, SHRINK_SHARE * beside.alive)
     if len(missing) > max(allowed, ASKED):
         raise Shrunk(name, beside.alive, len(missing))

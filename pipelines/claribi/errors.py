@@ -5,6 +5,7 @@
     ├── Unreachable           exit 1   no answer, or only errors, after the last try
     ├── CallFailed            exit 1   one call was answered with an error that trying again does not mend
     │   └── NotFound          exit 1   there is no such object, or no such list
+    ├── DialectGone           exit 1   the address that was found out once is no longer there
     ├── Refused               exit 3   clariBI said no: key, plan
     │   ├── ScopeMissing      exit 3   the key may not read one resource; the others go on
     │   └── MfaRequired       exit 3   the login wants a second factor, which a nightly job has not
@@ -71,6 +72,17 @@ class NotFound(CallFailed):
 
     def __init__(self, resource: str, path: str, reason: str) -> None:
         super().__init__(resource, path, 404, reason)
+
+
+class DialectGone(ClaribiError):
+    """The address under which this account was read so far is no longer there."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        super().__init__(
+            f"clariBI no longer answers at {path}, where this account was read so far (HTTP 404). If it speaks another "
+            "dialect by now, `claribi-export run --switch-dialect` finds it out anew; ids may change with it."
+        )
 
 
 class Refused(ClaribiError):

@@ -22,7 +22,7 @@ def to_batch(frames: Frames, table: Table) -> Batch:
     batch = {}
     for one in family(table):
         rows = _marked(to_arrow(frames.children.get(one.name, frames.main), one), frames, one)
-        batch[one.name] = with_removed(rows, removed=None) if one.merge_key else rows
+        batch[one.name] = rows.append_column(REMOVED, pa.nulls(len(rows), pa.bool_())) if one.merge_key else rows
     return batch
 
 
@@ -51,11 +51,6 @@ def deleted(rows: pa.RecordBatchReader, ids: Iterable[str], at: datetime) -> pa.
     table = table.select([name for name in table.schema.names if not name.startswith("_")])
     stamp = pa.repeat(pa.scalar(at, pa.timestamp("us", "UTC")), len(table))
     return table.set_column(table.schema.get_field_index("deleted_at"), "deleted_at", stamp)
-
-
-def with_removed(rows: pa.Table, *, removed: bool | None) -> pa.Table:
-    """The rows with `REMOVED` as their last column."""
-    return rows.append_column(REMOVED, pa.array([removed] * len(rows), pa.bool_()))
 
 
 def _marked(rows: pa.Table, frames: Frames, table: Table) -> pa.Table:

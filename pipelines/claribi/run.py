@@ -55,6 +55,8 @@ class Run:
     walks: dict[str, Proof] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     problems: list[ClaribiError] = field(default_factory=list)
+    switched: bool = False
+    """Whether this run found another prefix than the runs before it: ids of one say nothing under the other."""
     calls: Calls = field(default_factory=Calls)
     _client: Client | None = None
 
@@ -114,10 +116,12 @@ class Run:
 
     def _remember(self, dialect: Dialect) -> None:
         before = self.state.get("dialect", {}).get("prefix", dialect.prefix)
-        if before != dialect.prefix and not self.switch_dialect:
+        self.switched = before != dialect.prefix
+        if self.switched and not self.switch_dialect:
             raise SettingError(
                 "base_url",
                 f"leads to {dialect.prefix}, but the destination holds what was read under {before}, where ids may "
-                "differ. Set it back, or go on with --switch-dialect and expect every object to be new.",
+                "differ. Set it back, or go on with --switch-dialect: objects with other ids are new then, and those "
+                "that the new list does not have are marked deleted.",
             )
         self.state["dialect"] = dialect.to_state()

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pipelines.claribi.changes import Comparison
-from pipelines.claribi.errors import ComeBackLater, ScopeMissing, SettingError
+from pipelines.claribi.errors import ComeBackLater, DialectGone, NotFound, ScopeMissing, SettingError
 from pipelines.claribi.frames import normalise
 from pipelines.claribi.rows import to_batch
 from pipelines.claribi.run import Counts, Run
@@ -22,14 +22,19 @@ def organization(run: Run) -> Iterator[Batch]:
     except ComeBackLater as problem:
         run.problems.append(problem)
         return
+    except NotFound as problem:
+        if run.switch_dialect or "dialect" not in run.state:
+            raise
+        raise DialectGone(problem.path) from problem
     (found,) = batch["organization"]["id"].to_pylist()
-    known = run.state.setdefault("organization", found)
-    if known != found:
+    known = run.state.get("organization", found)
+    if known != found and not run.switched:
         raise SettingError(
             "api_key",
             f"belongs to the organization {found}, but the destination holds the organization {known}. "
             "Give each account a destination of its own.",
         )
+    run.state["organization"] = found
     with Shelf("organization", {}) as shelf:
         shelf.put(batch)
         what = Comparison(run.held, shelf, ["organization"]).sort(batch)
