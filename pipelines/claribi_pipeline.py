@@ -4,6 +4,8 @@ import copy
 import gc
 import hashlib
 import logging
+import shutil
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -37,6 +39,8 @@ from pipelines.report import Report, make_report
 DATASET = "claribi"
 DUCKDB_FILE = "warehouse.duckdb"
 LOCK_WAIT_S = 60.0
+KEPT_S = 86_400.0
+"""How long dlt's files of a run that has ended stay on this machine."""
 DUCKDB_LIMITS = {"memory_limit": "300MB", "threads": 2}
 """DuckDB takes most of a machine's memory unless it is told not to; beyond this it works on disk. A million reports
 are merged within it."""
@@ -169,6 +173,7 @@ def synchronise(pipeline: dlt.Pipeline) -> list[str]:
                 + _first_line(list(_chain(error))[-1])
             )
     pipeline.sync_destination()
+    _sweep(Path(pipeline.working_dir))
     return notes
 
 
@@ -198,6 +203,16 @@ def _read(run: Run, only: Sequence[str], pipeline: dlt.Pipeline) -> None:
         if name != "export_runs" and (not only or name in only or name in ALWAYS):
             for _ in read(run):
                 pass
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what earlier runs left in dlt's folder, which dlt never does: what was loaded, and broken-off reads.
+
+    Only what is a day old: another run may be under way.
+    """
+    for left in (*folder.glob("load/loaded/*"), *folder.glob("normalize/*")):
+        if left.is_dir() and left.name != "extracted" and time.time() - left.stat().st_mtime > KEPT_S:
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _file_format(pipeline: dlt.Pipeline) -> TLoaderFileFormat:

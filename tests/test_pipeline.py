@@ -1,6 +1,7 @@
 """Whole runs in this process, over real HTTP, into a real DuckDB file."""
 
 import json
+import os
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -9,16 +10,10 @@ import pytest
 from pipelines.claribi.schema import TABLES
 from pipelines.sandbox import DIALECTS, KB, OFFSET, V1, Sandbox, faults
 from tests.nightly import CHILDREN, LISTS, Nightly
-from tests.stage import finish_calls, serve_stage
+from tests.stage import finish_calls
 
 SNAPSHOTS = {"usage", "export_runs"}
 """Tables that get a row from every run."""
-
-
-@pytest.fixture(scope="module")
-def stage():
-    with serve_stage() as stage:
-        yield stage
 
 
 @pytest.fixture
@@ -222,6 +217,38 @@ def test_another_prefix_is_refused_until_it_is_asked_for(nightly):
     report = account.good_export(settings=settings, switch_dialect=True)
     assert report.dialect["prefix"] == "/api/v1/"
     assert account.alive() == account.perfect()
+
+
+def test_an_account_that_speaks_otherwise_with_other_ids_is_read_anew_when_asked_to(nightly):
+    account = nightly(reports=60)
+    account.good_export()
+    before = {name: [row["id"] for row in account.rows(name)] for name in LISTS}
+    account.sandbox = account.stage.sandbox = Sandbox(OFFSET, account.organisation)
+    report = account.export()
+    assert report.exit_code == 1
+    assert "/api/auth/status/" in report.notes[0]
+    assert "--switch-dialect" in report.notes[0]
+    account.good_export(switch_dialect=True)
+    for name in LISTS:
+        assert account.deleted(name) == set(before[name])
+        assert len(account.alive()[name]) == len(before[name])
+    assert written(account.good_export()).keys() <= SNAPSHOTS
+
+
+def test_what_runs_leave_in_dlts_folder_goes_after_a_day(nightly):
+    account = nightly(reports=3)
+    account.sandbox.faults.add(faults.html(path="*/dashboards/"))
+    assert account.export().exit_code == 4
+    account.good_export()
+    (kept,) = account.dlt_folder.glob("pipelines/*/*")
+    left = [*kept.glob("load/loaded/*"), *kept.glob("normalize/[0-9a-f]*[0-9a-f]")]
+    left = [one for one in left if one.name != "extracted"]
+    assert len(left) == 2
+    for one in left:
+        os.utime(one, (0, 0))
+    account.good_export()
+    assert [one for one in left if one.exists()] == []
+    assert len([*kept.glob("load/loaded/*")]) == 1
 
 
 # Deletions
