@@ -31,7 +31,7 @@ from pipelines.claribi.wire import proxy_to
 from pipelines.sandbox import DIALECTS, KB, Limits, Sandbox, faults
 from tests.fake_api import ACCOUNT, KEY, SPOKEN, answer, client_of, how, settings
 from tests.fake_clock import FakeClock
-from tests.stage import finish_calls, serve_stage
+from tests.stage import finish_calls
 
 PAGE = answer({"count": 0, "next": None, "results": []})
 NO_KEY_SEEN = answer({"detail": "Authentication credentials were not provided."}, 401)
@@ -636,12 +636,6 @@ def test_the_client_itself_shows_no_key():
 
 
 # Over a real connection
-
-
-@pytest.fixture(scope="module")
-def stage():
-    with serve_stage() as stage:
-        yield stage
 
 
 @contextmanager

@@ -17,12 +17,6 @@ LOAD_JOBS = "pipelines/*/*/load/normalized/*/{}_jobs/*"
 FINISHED_FIRST = "An earlier run had ended before its load did; its load was finished first."
 
 
-@pytest.fixture(scope="module")
-def stage():
-    with serve_stage() as stage:
-        yield stage
-
-
 @pytest.fixture
 def account(stage):
     """The account after its first night."""

@@ -10,13 +10,7 @@ from pipelines.claribi.run import Run
 from pipelines.claribi.settings import ClaribiSettings
 from pipelines.claribi.shelf import Shelf
 from pipelines.sandbox import KB, Organisation, Sandbox, faults
-from tests.stage import finish_calls, serve_stage
-
-
-@pytest.fixture(scope="module")
-def stage():
-    with serve_stage() as stage:
-        yield stage
+from tests.stage import finish_calls
 
 
 class Held:

@@ -12,7 +12,6 @@ from pipelines.sandbox import DIALECTS, KB, V1, Account, Organisation, Sandbox, 
 from pipelines.shapes import fields_of
 from pipelines.status_screens import doctor_screen
 from tests.sheets_server import ROBOT, SheetsServer
-from tests.stage import serve_stage
 
 NAMES = [
     "settings",
@@ -27,12 +26,6 @@ NAMES = [
     "usage",
     "destination",
 ]
-
-
-@pytest.fixture(scope="module")
-def stage():
-    with serve_stage() as stage:
-        yield stage
 
 
 @pytest.fixture(autouse=True)

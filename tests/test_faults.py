@@ -12,7 +12,6 @@ import pytest
 
 from pipelines.sandbox import KB, Sandbox, faults
 from tests.command import COLUMNS, REPORTS, Customer, organisation, truth
-from tests.stage import serve_stage
 
 LIST = "*/reports/"
 AN_HOUR = 3600.0
@@ -23,12 +22,6 @@ SPOKEN = {
     "cursors": replace(KB, paging="cursor", counts=False),
 }
 """One account, whose lists are turned over in each way."""
-
-
-@pytest.fixture(scope="module")
-def stage():
-    with serve_stage() as stage:
-        yield stage
 
 
 @pytest.fixture

@@ -44,14 +44,6 @@ MOMENT = datetime(2026, 7, 1, 12, tzinfo=UTC)
 ADDRESS = "https://docs.google.com/spreadsheets/d/"
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[SheetsServer]:
-    server = SheetsServer()
-    yield server
-    assert server.problems() == []
-    server.close()
-
-
 @pytest.fixture
 def lab(server: SheetsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
     server.calls.clear()

@@ -8,13 +8,7 @@ from pipelines.claribi.schema import TABLES
 from pipelines.sandbox import KB, V1
 from tests.nightly import CHILDREN, LISTS, Nightly, in_order
 from tests.postgres import serve_postgres
-from tests.stage import finish_calls, serve_stage
-
-
-@pytest.fixture(scope="module")
-def stage():
-    with serve_stage() as stage:
-        yield stage
+from tests.stage import finish_calls
 
 
 @pytest.fixture(scope="module")

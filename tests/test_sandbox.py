@@ -15,7 +15,6 @@ import pytest
 
 from pipelines.sandbox import DIALECTS, KB, OFFSET, V1, Limits, Organisation, Sandbox, faults, serve
 from pipelines.sandbox.app import RESOURCES
-from tests.stage import serve_stage
 
 KINDS = {kind: word for word, kind in RESOURCES.items()}
 PRESETS = list(DIALECTS.values())
@@ -42,12 +41,6 @@ class Clock:
 
 def headers(scheme, secret):
     return {"X-API-Key": secret} if scheme == "x-api-key" else {"Authorization": f"{scheme.title()} {secret}"}
-
-
-@pytest.fixture(scope="module")
-def stage():
-    with serve_stage() as stage:
-        yield stage
 
 
 @pytest.fixture

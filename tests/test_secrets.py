@@ -20,18 +20,11 @@ from dlt.common.configuration.utils import get_resolved_traces
 from pipelines.claribi.settings import known_secrets, load_settings
 from pipelines.sandbox import KB, Account, Organisation, Sandbox, faults
 from tests.command import Customer
-from tests.stage import serve_stage
 
 # They look like nothing that could be struck out by its shape alone, and each form of them differs from the others.
 KEY = 'Zq7+Wm"2k/only<for>our&eyes%41'
 PASSWORD = 'Tr0ub4dor&3/"of"<course>+%42'
 EMAIL = "nightly@example.com"
-
-
-@pytest.fixture(scope="module")
-def stage():
-    with serve_stage() as stage:
-        yield stage
 
 
 @pytest.fixture

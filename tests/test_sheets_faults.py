@@ -1,7 +1,7 @@
 """Every request of a load broken in every way: a reader sees the load before or the one after, and the job ends."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,14 +25,6 @@ NIGHT = [{**FIRST[n], "title": "changed"} for n in (3, 4, 41)] + [
 ]
 JOBS = 3
 MOST_REQUESTS = 12
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[SheetsServer]:
-    server = SheetsServer()
-    yield server
-    assert server.problems() == []
-    server.close()
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ from pipelines.claribi.tally import Tally, moment
 from pipelines.claribi.walk import Proof, Walk, in_order
 from pipelines.sandbox import DIALECTS, KB, OFFSET, V1, Organisation, Sandbox, faults, serve
 from tests.fake_api import answer, client_of, settings
-from tests.stage import finish_calls, serve_stage
+from tests.stage import finish_calls
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -720,12 +720,6 @@ def test_an_id_is_kept_in_about_eight_bytes():
 
 
 # Over a real connection
-
-
-@pytest.fixture(scope="module")
-def stage():
-    with serve_stage() as stage:
-        yield stage
 
 
 @contextmanager
