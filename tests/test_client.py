@@ -701,6 +701,29 @@ def test_a_spent_limit_of_the_sandbox_is_waited_out(stage, tells):
     assert 120 <= clock.slept_s < 300
 
 
+def test_a_429_while_calls_are_left_means_that_the_day_is_spent():
+    spent = answer({}, 429, X_RateLimit_Remaining="700", X_RateLimit_Reset="600")
+    problem, api, clock = problem_of([spent])
+    assert (type(problem), len(api.requests), clock.sleeps) == (ComeBackLater, 1, [])
+    assert problem.at == clock.now().replace(hour=0) + timedelta(days=1)
+    assert "daily limit" in str(problem)
+
+
+def test_an_answer_that_still_holds_comes_as_304():
+    def answered(request):
+        asked = request.headers.get("if-none-match"), request.headers.get("if-modified-since")
+        return httpx.Response(304) if asked in (('"a"', None), (None, "then")) else answer({}, ETag='"a"')
+
+    client, api = client_of(answered)
+    first = client.get(resource="reports")
+    assert (first.status, first.validator) == (200, 'etag "a"')
+    for validator in (first.validator, "since then"):
+        again = client.get(resource="reports", unless=validator)
+        assert (again.status, again.body) == (304, None)
+    assert (client.calls.unchanged, len(api.requests)) == (2, 3)
+    assert all("authorization" in request.headers for request in api.requests)
+
+
 def test_a_missing_scope_of_the_sandbox_is_named(stage):
     sandbox = Sandbox(KB)
     sandbox.account.permissions = frozenset({"reports:read"})

@@ -6,8 +6,8 @@ from email.utils import format_datetime
 import httpx
 import pytest
 
-from pipelines.claribi.errors import ComeBackLater
-from pipelines.claribi.pace import SYSTEM_CLOCK, Pace, asked_wait, retry_after, until_reset
+from pipelines.claribi.errors import CallsSpent, ComeBackLater, Paused, Stopped
+from pipelines.claribi.pace import SYSTEM_CLOCK, Pace, asked_wait, retry_after, until_reset, until_tomorrow
 from tests.fake_clock import FakeClock
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -133,3 +133,63 @@ def test_the_system_clock_speaks_utc():
     before = SYSTEM_CLOCK.monotonic()
     SYSTEM_CLOCK.sleep(0)
     assert SYSTEM_CLOCK.monotonic() >= before
+
+
+def window(pace, left, *, limit=100, reset=600):
+    told = {"X_RateLimit_Remaining": left, "X_RateLimit_Reset": reset}
+    pace.note(headers(**told, **({"X_RateLimit_Limit": limit} if limit else {})))
+
+
+def turns(pace, most):
+    """How many calls may be made, one after the other, and what ended them."""
+    for number in range(most):
+        try:
+            with pace.turn("reports", again=False):
+                pass
+        except Paused as problem:
+            return number, problem
+        if pace.calls.left_in_window is not None:
+            window(pace, pace.calls.left_in_window - 1, limit=pace.calls.limit)
+    return most, None
+
+
+@pytest.mark.parametrize(("limit", "left"), [(100, 15), (None, 100)])
+def test_the_reserve_is_left_for_others(limit, left):
+    pace = Pace(FakeClock(), max_wait_s=0, reserve=0.1)
+    window(pace, left, limit=limit)
+    made, problem = turns(pace, 200)
+    assert (made, type(problem), pace.calls.left_in_window) == (left - 10, ComeBackLater, 10)
+    assert problem.wait_s == 600
+
+
+def test_a_reserve_that_is_reached_is_waited_out_when_the_wait_fits():
+    clock = FakeClock()
+    pace = Pace(clock, max_wait_s=900, reserve=0.1)
+    window(pace, 10)
+    assert turns(pace, 1) == (1, None)
+    assert (clock.slept_s, pace.calls.waited_s) == (600, 600)
+
+
+def test_without_a_word_of_the_limit_calls_are_made():
+    assert turns(Pace(FakeClock(), max_wait_s=0, reserve=0.1), 50) == (50, None)
+
+
+def test_no_more_calls_than_allowed_are_made_and_none_once_it_is_stopped():
+    pace = Pace(FakeClock(), max_wait_s=0, max_calls=3)
+    made, problem = turns(pace, 10)
+    assert (made, type(problem)) == (3, CallsSpent)
+    pace = Pace(FakeClock(), max_wait_s=0)
+    pace.stop()
+    made, problem = turns(pace, 10)
+    assert (made, type(problem), problem.exit_code) == (0, Stopped, 75)
+
+
+def test_the_first_answer_tells_the_time():
+    pace = Pace(FakeClock(), 0)
+    pace.note(headers(Date="Thu, 01 Jan 2026 00:00:00 GMT"))
+    pace.note(headers(Date="Fri, 02 Jan 2026 00:00:00 GMT"))
+    assert pace.calls.server_time == datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def test_a_day_ends_at_midnight_utc():
+    assert until_tomorrow(NOW) == 12 * 3600

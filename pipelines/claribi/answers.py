@@ -57,6 +57,20 @@ class Answer:
     url: str
     """Without the query, which may carry a signature."""
 
+    @property
+    def validator(self) -> str | None:
+        """What to pass as `unless` to be told that nothing has changed: the ETag, else Last-Modified."""
+        etag, modified = self.headers.get("etag"), self.headers.get("last-modified")
+        return f"etag {etag}" if etag else f"since {modified}" if modified else None
+
+
+def condition(validator: str | None) -> dict[str, str]:
+    """The header that asks for an answer only if it differs from the one with this `validator`."""
+    if not validator:
+        return {}
+    kind, _, value = validator.partition(" ")
+    return {"If-None-Match" if kind == "etag" else "If-Modified-Since": value}
+
 
 class Undecodable(ValueError):
     """A body that was meant to be JSON and is not: cut off, most likely."""

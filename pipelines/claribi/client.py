@@ -13,7 +13,17 @@ from urllib.parse import urlencode, urlsplit
 
 import httpx
 
-from pipelines.claribi.answers import API_KEY, LOGIN, MCP_KEY, Answer, Credential, about_plan, error_for, reason
+from pipelines.claribi.answers import (
+    API_KEY,
+    LOGIN,
+    MCP_KEY,
+    Answer,
+    Credential,
+    about_plan,
+    condition,
+    error_for,
+    reason,
+)
 from pipelines.claribi.auth import Login
 from pipelines.claribi.dialect import IDENTITY, Dialect, auth_headers, candidates, names_an_account
 from pipelines.claribi.errors import ENV_PREFIX, CallFailed, ClaribiError, ForeignOrigin, NotFound, NotJson
@@ -42,10 +52,11 @@ class Client:
         dialect: Dialect | None = None,
         transport: httpx.BaseTransport | None = None,
         clock: Clock = SYSTEM_CLOCK,
+        max_calls: int | None = None,
     ) -> None:
         self._settings, self._dialect = settings, dialect
         self._origin = Origin(settings.origin)
-        self._pace = Pace(clock, settings.max_wait)
+        self._pace = Pace(clock, settings.max_wait, reserve=settings.reserve, max_calls=max_calls)
         self._wire = Wire(settings.timeout, transport)
         self._retrying = Retrying(settings, self._wire, self._pace, clock, self.secrets)
         self._login = Login(settings.email or "", settings.password or "", self._post, clock)
@@ -65,6 +76,10 @@ class Client:
         """Close the connections, and send home threads that still wait."""
         self._pace.close()
         self._wire.close()
+
+    def stop(self) -> None:
+        """Make no further call: whoever wants to gets `Stopped`. May be called from a signal's handler."""
+        self._pace.stop()
 
     @property
     def calls(self) -> Calls:
@@ -101,12 +116,21 @@ class Client:
             self._identity = self._identity or self.get(resource=IDENTITY)
         return self._identity
 
-    def get(self, path: str = "", params: Params | None = None, *, resource: str, elsewhere: bool = False) -> Answer:
+    def get(
+        self,
+        path: str = "",
+        params: Params | None = None,
+        *,
+        resource: str,
+        elsewhere: bool = False,
+        unless: str | None = None,
+    ) -> Answer:
         """Read one answer.
 
         `path` is what follows the resource's own path, such as the id of a report or `42/download`, or an absolute
         link of clariBI's. With `elsewhere` it is a download: it may lead to another host, which never sees the key,
-        and its body is bytes.
+        and its body is bytes. `unless` is the `validator` of an earlier answer: where it still holds, the answer
+        comes with status 304 and without a body.
 
         Raises:
             NotFound, ScopeMissing, Refused, CallFailed: clariBI's answer of 400 and more.
@@ -118,8 +142,8 @@ class Client:
         url = self._url(dialect, resource, path)
         if params:
             url += ("&" if "?" in url else "?") + urlencode(params)
-        answer = self._follow(url, resource, dialect.scheme, elsewhere=elsewhere)
-        if answer.status < HTTPStatus.MULTIPLE_CHOICES:
+        answer = self._follow(url, resource, dialect.scheme, elsewhere=elsewhere, unless=unless)
+        if answer.status < HTTPStatus.MULTIPLE_CHOICES or (unless and answer.status == HTTPStatus.NOT_MODIFIED):
             return answer
         raise self._error(answer, resource, dialect.scheme)
 
@@ -176,9 +200,11 @@ class Client:
             return LOGIN
         return MCP_KEY if (self._settings.api_key or "").startswith("claribi_mcp_") else API_KEY
 
-    def _follow(self, url: str, resource: str, scheme: Scheme, *, elsewhere: bool = False) -> Answer:
+    def _follow(
+        self, url: str, resource: str, scheme: Scheme, *, elsewhere: bool = False, unless: str | None = None
+    ) -> Answer:
         """Follow redirects by hand: on the own origin with the key, elsewhere only for downloads and without it."""
-        call, trusted = Call(url, resource, raw=elsewhere), True
+        call, trusted = Call(url, resource, headers=condition(unless), raw=elsewhere), True
         for _ in range(MAX_REDIRECTS + 1):
             own = self._origin.own(url)
             if own is None and not (elsewhere and safe_elsewhere(url)):
@@ -195,14 +221,18 @@ class Client:
     def _authorised(self, call: Call, scheme: Scheme) -> Answer:
         """Call with the key, or with a token that is renewed once and got anew once when clariBI refuses it."""
         if scheme != "jwt":
-            return self._retrying.answer(replace(call, headers=auth_headers(scheme, self._settings.api_key or "")))
+            return self._retrying.answer(_with(call, auth_headers(scheme, self._settings.api_key or "")))
         for by_login in (False, True):
             token = self._login.token()
-            answer = self._retrying.answer(replace(call, headers=auth_headers(scheme, token)))
+            answer = self._retrying.answer(_with(call, auth_headers(scheme, token)))
             if answer.status != HTTPStatus.UNAUTHORIZED:
                 return answer
             self._login.renew(token, by_login=by_login)
-        return self._retrying.answer(replace(call, headers=auth_headers(scheme, self._login.token())))
+        return self._retrying.answer(_with(call, auth_headers(scheme, self._login.token())))
 
     def _post(self, path: str, body: Mapping[str, str]) -> Answer:
         return self._retrying.answer(Call(f"{self._origin}{path}", "login", json=body))
+
+
+def _with(call: Call, credential: Mapping[str, str]) -> Call:
+    return replace(call, headers={**call.headers, **credential})

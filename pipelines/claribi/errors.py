@@ -16,7 +16,10 @@
     │   ├── WalkBroken        exit 4   pages repeat or end where more should follow
     │   ├── WalkUnproven      exit 4   a list kept changing while it was read; its rows are loaded
     │   └── Shrunk            exit 4   far fewer objects than the destination holds
-    └── ComeBackLater         exit 75  the rate limit is spent; the place is saved
+    └── Paused                exit 75  the reading ended early; what was read is loaded and the place is saved
+        ├── ComeBackLater     exit 75  the rate limit is spent
+        ├── CallsSpent        exit 75  as many calls were made as --max-requests allows
+        └── Stopped           exit 75  somebody asked the run to stop: Ctrl-C, or the machine is going down
 
 Texts are for people: what happened, to which object, what to do next. No text ever holds a key.
 """
@@ -197,14 +200,34 @@ class Shrunk(Untrustworthy):
         )
 
 
-class ComeBackLater(ClaribiError):
-    """The rate limit is spent and waiting would take too long; `at` is when to come back (UTC)."""
+class Paused(ClaribiError):
+    """Root of what ends the reading early without a fault: what was read is loaded, and the next run goes on."""
 
     exit_code = 75
 
-    def __init__(self, at: datetime, wait_s: float, max_wait_s: float) -> None:
+
+class ComeBackLater(Paused):
+    """The rate limit is spent and waiting would take too long; `at` is when to come back (UTC)."""
+
+    def __init__(self, at: datetime, wait_s: float, max_wait_s: float, window: str = "rate limit") -> None:
         self.at, self.wait_s = at.astimezone(UTC), wait_s
         super().__init__(
-            f"clariBI's rate limit is spent until {self.at:%Y-%m-%d %H:%M:%S} UTC, {wait_s:,.0f} s from now; "
+            f"clariBI's {window} is spent until {self.at:%Y-%m-%d %H:%M:%S} UTC, {wait_s:,.0f} s from now; "
             f"{ENV_PREFIX}MAX_WAIT allows {max_wait_s:,.0f} s a run. What was read is kept; run again after that."
         )
+
+
+class CallsSpent(Paused):
+    """As many calls were made as the user allowed."""
+
+    def __init__(self, calls: int) -> None:
+        super().__init__(
+            f"The {calls:,} calls of --max-requests are made. What was read is kept; the same command goes on from here."
+        )
+
+
+class Stopped(Paused):
+    """Somebody asked the run to stop."""
+
+    def __init__(self) -> None:
+        super().__init__("Stopped as asked. What was read is kept; the same command goes on from here.")

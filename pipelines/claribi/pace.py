@@ -4,13 +4,14 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Protocol
 
-from pipelines.claribi.errors import ComeBackLater
+from pipelines.claribi.errors import CallsSpent, ComeBackLater, Stopped
 
 EPOCH_FROM = 1_000_000_000
 """A reset stamp from here on is seconds since 1970 (this one is of 2001); a smaller number is seconds left."""
@@ -67,47 +68,101 @@ class Calls:
     left_in_window: int | None = None
     reset_at: datetime | None = None
     """When the window begins anew, UTC."""
+    unchanged: int = 0
+    """Answers that said that nothing has changed since the last run (304)."""
+    server_time: datetime | None = None
+    """What clariBI's clock showed at the first answer, UTC; None where it does not say."""
 
 
 class Pace:
-    """Holds every thread back while clariBI wants to be left alone, and keeps the waits within the run's budget."""
+    """Holds every thread back while clariBI wants to be left alone, and keeps calls and waits within the run's budget.
 
-    def __init__(self, clock: Clock, max_wait_s: float) -> None:
+    `reserve` is the share of the limit that is left to others, `max_calls` how many calls may be made at most.
+    """
+
+    def __init__(self, clock: Clock, max_wait_s: float, *, reserve: float = 0.0, max_calls: int | None = None) -> None:
         self.calls = Calls()
         self.on_call: Callable[[Calls], None] = lambda _calls: None
         self._clock, self._max_wait_s = clock, max_wait_s
+        self._reserve, self._max_calls = reserve, max_calls
         self._lock = threading.Lock()
         self._spent_s = 0.0
         self._until = 0.0
-        self._closed = False
+        self._under_way = 0
+        self._most_left = 0
+        self._closed = self._stopped = False
 
     def close(self) -> None:
         """Send home whoever still waits."""
         self._closed = True
 
+    def stop(self) -> None:
+        """Let no further call be made: each raises `Stopped`. Calls that are under way come to their end."""
+        self._stopped = True
+
+    @contextmanager
+    def turn(self, resource: str, *, again: bool) -> Iterator[None]:
+        """Wait until a call may be made, and count it; raises `Paused` when it may not be made in this run."""
+        self._take_turn(resource, again=again)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._under_way -= 1
+
     def wait_turn(self) -> None:
         """Return once calls may be made."""
-        while (left := self._until - self._clock.monotonic()) > 0 and not self._closed:
+        while (left := self._until - self._clock.monotonic()) > 0 and not (self._closed or self._stopped):
             self._clock.sleep(min(left, NAP_S))
         if self._closed:
             raise RuntimeError("the client has been closed")
-
-    def count(self, resource: str, *, again: bool) -> None:
-        """Put down one call that is about to be made."""
-        with self._lock:
-            self.calls.total += 1
-            self.calls.by_resource[resource] += 1
-            self.calls.retried += again
+        if self._stopped:
+            raise Stopped
 
     def note(self, headers: Mapping[str, str]) -> None:
-        """Put down what an answer says of the limit."""
+        """Put down what an answer says of the limit, and of the time."""
         with self._lock:
             for name, header in (("limit", "x-ratelimit-limit"), ("left_in_window", "x-ratelimit-remaining")):
                 if header in headers and headers[header].isdecimal():
                     setattr(self.calls, name, int(headers[header]))
+            self._most_left = max(self._most_left, self.calls.left_in_window or 0)
             if (wait_s := until_reset(headers, self._clock.now())) is not None:
                 self.calls.reset_at = self._clock.now() + timedelta(seconds=wait_s)
+            if self.calls.server_time is None:
+                self.calls.server_time = http_date(headers.get("date", ""))
         self.on_call(self.calls)
+
+    def _take_turn(self, resource: str, *, again: bool) -> None:
+        while True:
+            self.wait_turn()
+            with self._lock:
+                if self._max_calls is not None and self.calls.total >= self._max_calls:
+                    raise CallsSpent(self._max_calls)
+                if not self._reserved():
+                    self.calls.total += 1
+                    self.calls.by_resource[resource] += 1
+                    self.calls.retried += again
+                    self._under_way += 1
+                    return
+                wait_s = self._until_new_window()
+            self.pause_for_limit(wait_s)
+            with self._lock:
+                self.calls.left_in_window = None  # until the new window's first answer says what it has
+
+    def _reserved(self) -> bool:
+        """Whether what is left of the window belongs to others."""
+        left = self.calls.left_in_window
+        if left is None or not self._until_new_window():
+            return False
+        # Where clariBI does not tell the limit, the most that was ever left comes closest to it.
+        limit = self.calls.limit or self._most_left
+        return left - self._under_way <= self._reserve * limit
+
+    def _until_new_window(self) -> float:
+        """Seconds until the window begins anew; 0 where that is over, or nobody said when it is."""
+        if self.calls.reset_at is None:
+            return 0.0
+        return max(0.0, (self.calls.reset_at - self._clock.now()).total_seconds())
 
     def pause(self, wait_s: float) -> None:
         """Let nobody call for so many seconds, between two tries."""
@@ -121,9 +176,9 @@ class Pace:
                 raise self.come_back_later(wait_s)
             self._spent_s += self._extend(wait_s)
 
-    def come_back_later(self, wait_s: float) -> ComeBackLater:
+    def come_back_later(self, wait_s: float, window: str = "rate limit") -> ComeBackLater:
         """The error that says when to run again."""
-        return ComeBackLater(self._clock.now() + timedelta(seconds=wait_s), wait_s, self._max_wait_s)
+        return ComeBackLater(self._clock.now() + timedelta(seconds=wait_s), wait_s, self._max_wait_s, window)
 
     def _beyond(self, wait_s: float) -> float:
         """How much longer than now the pause becomes: other threads may have asked for most of it already."""
@@ -151,11 +206,9 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
     text = headers.get("retry-after", "")
     wait_s = _number(text)
     if wait_s is None:
-        try:
-            date = parsedate_to_datetime(text)
-        except ValueError:
+        if (date := http_date(text)) is None:
             return None
-        wait_s = (date.replace(tzinfo=date.tzinfo or UTC) - now).total_seconds()
+        wait_s = (date - now).total_seconds()
     return max(1.0, wait_s) if wait_s <= LONGEST_HINT_S else None
 
 
@@ -167,6 +220,21 @@ def until_reset(headers: Mapping[str, str], now: datetime) -> float | None:
     if wait_s >= EPOCH_FROM:
         wait_s -= now.timestamp()
     return wait_s if 0 < wait_s <= LONGEST_HINT_S else None
+
+
+def until_tomorrow(now: datetime) -> float:
+    """Seconds until the next UTC day: no document says when a day of clariBI's begins."""
+    tomorrow = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    return (tomorrow - now).total_seconds()
+
+
+def http_date(text: str) -> datetime | None:
+    """The moment of a `Date` header, UTC; None for anything else."""
+    try:
+        date = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return date.replace(tzinfo=date.tzinfo or UTC).astimezone(UTC)
 
 
 def _number(text: str) -> float | None:

@@ -13,7 +13,7 @@ import httpx
 
 from pipelines.claribi.answers import Answer, Undecodable, data, error_body, reason
 from pipelines.claribi.errors import ClaribiError, Unreachable
-from pipelines.claribi.pace import Clock, Pace, asked_wait, retry_after
+from pipelines.claribi.pace import Clock, Pace, asked_wait, retry_after, until_tomorrow
 from pipelines.claribi.settings import ClaribiSettings
 from pipelines.claribi.wire import Trouble, Wire
 
@@ -25,7 +25,7 @@ WINDOW_S = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call as it goes out; `headers` holds the credential, and no other header does."""
+    """One call as it goes out; `headers` hold the credential, and nothing else does."""
 
     url: str
     resource: str
@@ -64,10 +64,9 @@ class Retrying:
         """The answer; raises `Unreachable` after the last try, `ComeBackLater` when a wait does not fit, `NotJson`."""
         failed = 0
         for number in count(1):
-            self._pace.wait_turn()
-            self._pace.count(call.resource, again=number > 1)
             try:
-                return self._try(call)
+                with self._pace.turn(call.resource, again=number > 1):
+                    return self._try(call)
             except Trouble as one:
                 trouble = one
             limited = trouble.status == HTTPStatus.TOO_MANY_REQUESTS
@@ -85,10 +84,15 @@ class Retrying:
         response = self._wire.exchange(call.method, call.url, call.headers, call.json)
         self._pace.note(response.headers)
         url = call.url.partition("?")[0]
+        if response.status_code == HTTPStatus.NOT_MODIFIED:
+            self._pace.calls.unchanged += 1
+            return Answer(response.status_code, None, response.headers, url)
         if response.is_success:
             body = response.content if call.raw else self._data(call, response)
             return Answer(response.status_code, body, response.headers, url)
         answer = Answer(response.status_code, error_body(response.content), response.headers, url)
+        if response.status_code == HTTPStatus.TOO_MANY_REQUESTS and self._day_is_spent(response.headers):
+            raise self._pace.come_back_later(until_tomorrow(self._clock.now()), "daily limit")
         if answer.status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS) or response.is_server_error:
             raise Trouble(reason(answer, self._secrets()), status=answer.status, wait_s=self._asked_wait(answer))
         return answer
@@ -99,6 +103,14 @@ class Retrying:
             return data(response.content, content_type, f"{call} ({call.resource})", self._secrets())
         except Undecodable as error:
             raise Trouble(str(error)) from None
+
+    def _day_is_spent(self, headers: Mapping[str, str]) -> bool:
+        """Whether a 429 is about the day: the hour has calls left, and nothing says how long to wait.
+
+        The headers never name a window; all documents agree that they describe the hour.
+        """
+        left = headers.get("x-ratelimit-remaining", "")
+        return left.isdecimal() and int(left) > 0 and retry_after(headers, self._clock.now()) is None
 
     def _asked_wait(self, answer: Answer) -> float | None:
         if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
