@@ -4,6 +4,7 @@ import asyncio
 import signal
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -257,6 +258,27 @@ def test_usage_and_the_organisation_are_told_under_each_dialects_own_paths(calli
         "v1": ("enterprise", "enterprise", ["api_key", "organization", "user", "valid"]),
         "offset": ("enterprise", "enterprise", ["api_key", "organization", "user", "valid"]),
     }
+
+
+def test_every_answer_is_dated_by_the_organisations_own_time(calling):
+    with calling() as (sandbox, client):
+        sandbox.organisation.advance(3)
+        sandbox.faults.add(faults.html(502), faults.too_many(hit=2))
+        answers = [client.get(path) for path in ("reports/", "reports/", "reports/", "reports/9999/", "nothing/")]
+    assert [answer.status_code for answer in answers] == [502, 429, 200, 404, 404]
+    assert [answer.headers.get_list("date") for answer in answers] == [["Sun, 04 Jan 2026 00:00:00 GMT"]] * 5
+
+
+def test_answers_may_be_dated_by_the_machine_or_not_at_all(calling):
+    with calling() as (sandbox, client):
+        sandbox.date = "machine"
+        before = int(time.time())
+        told = client.get("reports/").headers["date"]
+        after = time.time()
+        sandbox.date = "none"
+        undated = client.get("reports/")
+    assert before <= parsedate_to_datetime(told).timestamp() <= after
+    assert (undated.status_code, "date" in undated.headers) == (200, False)
 
 
 # Who may ask

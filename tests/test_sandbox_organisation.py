@@ -1,6 +1,7 @@
 """The sandbox's organisation: deterministic, lazy, and alive by night."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -88,6 +89,14 @@ def test_reports_are_numbered_in_the_order_of_their_creation():
     organisation.advance(5)
     created = [report["created_at"] for report in organisation.truth()["reports"]]
     assert created == sorted(created)
+
+
+def test_the_history_may_be_longer_so_that_reports_lie_thinner():
+    organisation = Organisation(reports=730, history_days=7300)
+    created = [report["created_at"] for report in organisation.truth()["reports"]]
+    gaps = [later - earlier for earlier, later in pairwise(created)]
+    assert (organisation.founded.year, created[0].year, created[-1].year) == (2006, 2006, 2025)
+    assert timedelta(days=1) < min(gaps) < max(gaps) < timedelta(days=20)
 
 
 def test_a_quiet_night_moves_the_clock_alone():

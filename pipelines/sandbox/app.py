@@ -1,8 +1,10 @@
 """The sandbox over HTTP: a Starlette application for one organisation in one dialect."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple, cast
+from email.utils import formatdate
+from typing import Any, Literal, NamedTuple, cast
 from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
@@ -84,6 +86,8 @@ class Sandbox:
         """Where a report's download redirects to."""
         self.latency_s = 0.0
         """How long every answer takes at least."""
+        self.date: Literal["organisation", "machine", "none"] = "organisation"
+        """Whose time the `Date` of every answer is."""
         self.faults = Faults()
         self.calls: list[Call] = []
         """Every call but those to /_sandbox/, in the order in which their answers began."""
@@ -122,14 +126,20 @@ class Sandbox:
             if message["type"] == "http.response.start":
                 status = 0 if fault and fault.kind in BREAKS_OFF else message["status"]
                 self.calls.append(Call(request.method, path, request.url.query, brought.shape, status))
-                if answer is None:
-                    limited = [(name.encode(), value.encode()) for name, value in limit_headers.items()]
-                    message = {**message, "headers": [*message["headers"], *limited]}
+                more = self._dated() | ({} if answer else limit_headers)
+                encoded = [(name.encode(), value.encode()) for name, value in more.items()]
+                message = {**message, "headers": [*message["headers"], *encoded]}
             await deliver(message)
 
         if self.latency_s:
             await asyncio.sleep(self.latency_s)
         await (answer or self._app)(request.scope, receive, written_down)
+
+    def _dated(self) -> dict[str, str]:
+        if self.date == "none":
+            return {}
+        now_s = time.time() if self.date == "machine" else self.organisation.now.timestamp()
+        return {"date": formatdate(now_s, usegmt=True)}
 
     def _instead(self, fault: Fault | None, limit_headers: dict[str, str]) -> Response | None:
         """The answer of a fault that does not let the call through."""

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from pipelines.sandbox.access import REFRESH_LIFETIME_S, Credential, issue_token, token_is_valid
 from pipelines.sandbox.ids import spell
 from pipelines.sandbox.listing import to_json
-from pipelines.sandbox.organisation import HISTORY, NAME
+from pipelines.sandbox.organisation import NAME
 
 if TYPE_CHECKING:
     from pipelines.sandbox.app import Sandbox
@@ -92,7 +92,7 @@ class Gate:
             "id": self._id("keys", 1),
             "name": "Nightly export",
             "permissions": sorted(self._sandbox.account.permissions),
-            "created_at": self._sandbox.organisation.start - HISTORY,
+            "created_at": self._sandbox.organisation.founded,
             "expires_at": self._sandbox.account.expires_at and self._sandbox.account.expires_at.astimezone(UTC),
         }
         by_key = request.state.credential.shape != "jwt"

@@ -23,8 +23,6 @@ Kind = Literal["reports", "dashboards", "data_sources"]
 Order = Literal["newest", "oldest", "none"]
 
 KINDS: tuple[Kind, ...] = ("reports", "dashboards", "data_sources")
-HISTORY = timedelta(days=365)
-"""How far back the first objects reach."""
 LONGEST_MAKING = timedelta(minutes=30)
 """Nothing is created later than this before a night ends, so that no report is completed in the future."""
 NAME = "Morgenrot Coffee Roasters"
@@ -102,9 +100,12 @@ class Organisation:
         ids: Ids = "int",
         start: datetime = datetime(2026, 1, 1, tzinfo=UTC),
         plan: str = "enterprise",
+        history_days: int = 365,
     ) -> None:
         self.seed = seed
         self.start = start.astimezone(UTC)
+        self.founded = self.start - timedelta(days=history_days)
+        """How far back the first objects reach; they are spread evenly from here to the start."""
         self.nights = 0
         """Nights that have passed."""
         self.version = 0
@@ -279,6 +280,6 @@ class Organisation:
 
     def _created(self, shelf: Shelf, number: int) -> datetime:
         """Even over the history, with a jitter too small to change the order."""
-        step_s = HISTORY.total_seconds() / shelf.initial
+        step_s = (self.start - self.founded).total_seconds() / shelf.initial
         jitter = mix(self.seed, number) % 900 / 1000
-        return self.start - HISTORY - LONGEST_MAKING + timedelta(seconds=int((number - 1 + jitter) * step_s))
+        return self.founded - LONGEST_MAKING + timedelta(seconds=int((number - 1 + jitter) * step_s))

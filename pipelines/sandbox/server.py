@@ -37,6 +37,7 @@ class _Server(uvicorn.Server):
             ws="none",
             proxy_headers=False,
             access_log=False,
+            date_header=False,  # the sandbox dates its answers itself
             log_config=None,
             log_level="error",
             lifespan="off",
