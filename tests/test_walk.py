@@ -27,7 +27,7 @@ from pipelines.claribi.errors import (
     WalkBroken,
 )
 from pipelines.claribi.tally import Tally, moment
-from pipelines.claribi.walk import Proof, Walk, in_order
+from pipelines.claribi.walk import Proof, Shape, Walk, in_order
 from pipelines.sandbox import DIALECTS, KB, OFFSET, V1, Organisation, Sandbox, faults, serve
 from tests.fake_api import answer, client_of, settings
 from tests.stage import finish_calls
@@ -822,3 +822,113 @@ def test_a_next_of_the_sandbox_on_another_host_is_never_called(stage, spoken, pa
         with pytest.raises(ForeignOrigin, match=host):
             sandbox_walk(stage, sandbox)
     assert evil.calls == []
+
+
+# Left early, gone on with, and begun at the other end
+
+WAYS_ON = {
+    "page number": by_page,
+    "offset": by_offset,
+    "cursor": by_cursor,
+    "link with a cursor": lambda items, **more: by_cursor(items, key="next", link=True, **more),
+    "page number with link alone": lambda items, **more: by_page(items, total=None, **more),
+    "bare list": bare,
+}
+
+
+def read(answers, pages=None, **options):
+    """The pages of a walk that is left after so many, the walk itself and its API."""
+    client, api = client_of(answers)
+    walk = Walk(client, "reports", in_flight=1, **options)
+    found = []
+    for page in walk:
+        found.append(page)
+        if len(found) == pages:
+            break
+    return found, walk, api
+
+
+@pytest.mark.parametrize("came", [0, 1, 30, 250])
+@pytest.mark.parametrize("way", WAYS_ON)
+def test_a_walk_that_was_left_goes_on_where_it_was_whatever_came_since(way, came):
+    items = rows(930, first=1000)
+    left, walk, _ = read(WAYS_ON[way](items), 3)
+    if way in ("cursor", "link with a cursor"):
+        came = 0  # the cursors of these lists are positions, which those of a real one are not
+    now = rows(came, first=1000 - came) + items
+    rest, _, api = read(WAYS_ON[way](now), start=left[-1].place, shape=walk.shape)
+    seen = {item["id"] for page in (*left, *rest) for item in page.items}
+    assert seen >= set(ids(items))
+    most = 7 if way not in ("bare list", "page number with link alone") else 8 + -(-came // 100)
+    assert len(api.requests) <= most + (came > 0)
+
+
+def test_a_place_that_is_no_longer_there_begins_the_walk_anew():
+    def gone(request):
+        return answer({}, 404) if "cursor" in request.url.params else by_page(rows(250))(request)
+
+    found, walk, _ = read(gone, start={"next": "c100"})
+    assert [item["id"] for page in found for item in page.items] == ids(rows(250))
+    assert walk.ended
+
+
+def oldest(count):
+    return rows(count)[::-1]
+
+
+@pytest.mark.parametrize("count", [101, 199, 200, 1000])
+@pytest.mark.parametrize("came", [0, 1, 50, 230])
+@pytest.mark.parametrize("way", ["page number", "offset"])
+def test_a_list_with_the_oldest_first_is_read_from_its_end(way, came, count):
+    _, walk, _ = read(WAYS_ON[way](oldest(count)))
+    now = oldest(count) + rows(came, first=-came)[::-1]
+    found, again, api = read(WAYS_ON[way](now), shape=replace(walk.shape, order="oldest"), newest_first=True)
+    assert [item["id"] for page in found for item in page.items] == ids(now[::-1])
+    assert again.proof.complete
+    assert again.proof.order in ("oldest", "unknown")
+    assert len(api.requests) <= -(-len(now) // 100) + 1
+    first, _, api = read(WAYS_ON[way](now), 1, shape=replace(walk.shape, order="oldest"), newest_first=True)
+    assert first[0].items[0]["id"] == now[-1]["id"]
+    here = {"shape": replace(again.shape, order="oldest"), "newest_first": True, "start": first[0].place}
+    rest, _, _ = read(WAYS_ON[way](now), **here)
+    assert [item["id"] for page in (*first, *rest) for item in page.items] == ids(now[::-1])
+
+
+def test_a_list_that_is_no_longer_what_was_remembered_is_read_from_its_beginning():
+    shape = Shape("oldest", 1000, 100, numbered=True, echoes=False)
+    found, walk, api = read(by_page(oldest(130), past=answer({}, 404)), shape=shape, newest_first=True)
+    assert sorted(item["id"] for page in found for item in page.items) == sorted(ids(rows(130)))
+    assert (walk.proof.complete, len(api.requests)) == (True, 3)
+
+
+def etags(answers):
+    """The same list with an ETag on each page, which is honoured."""
+
+    def answered(request):
+        told = answers(request)
+        etag = f'"{hash(told.content)}"'
+        if request.headers.get("if-none-match") == etag:
+            return httpx.Response(304)
+        return httpx.Response(200, content=told.content, headers={**told.headers, "etag": etag})
+
+    return answered
+
+
+def test_a_list_none_of_whose_pages_has_changed_is_not_read_again():
+    _, walk, _ = read(etags(by_page(rows(250))))
+    found, again, api = read(etags(by_page(rows(250))), remembered=walk.pages_read)
+    assert (found, again.unchanged, again.ended, len(api.requests)) == ([], True, True, 3)
+
+
+@pytest.mark.parametrize(("changed", "calls"), [(0, 3), (150, 5)])
+def test_a_list_with_a_changed_page_is_read_whole(changed, calls):
+    items = rows(250)
+    _, walk, _ = read(etags(by_page(items)))
+    items[changed] = items[changed] | {"title": "new"}
+    found, again, api = read(etags(by_page(items)), remembered=walk.pages_read)
+    assert [item for page in found for item in page.items] == items
+    assert (again.unchanged, again.proof.complete, len(api.requests)) == (False, True, calls)
+
+
+def test_without_validators_nothing_is_remembered():
+    assert read(by_page(rows(250)))[1].pages_read == []

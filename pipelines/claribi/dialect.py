@@ -114,6 +114,8 @@ class Page:
     """Place of the first item in the list, where the answer repeats it."""
     ends: bool = False
     """The answer says that nothing follows; False also when it does not speak of it."""
+    read_as: tuple[str, dict[str, Any], str] | None = None
+    """The path and the parameters that brought it, and its validator, where it has one."""
 
 
 def read_page(body: object, *, what: str) -> Page:

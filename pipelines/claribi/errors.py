@@ -222,7 +222,7 @@ class CallsSpent(Paused):
 
     def __init__(self, calls: int) -> None:
         super().__init__(
-            f"The {calls:,} calls of --max-requests are made. What was read is kept; the same command goes on from here."
+            f"The {calls:,} calls of --max-requests are made. What was read is kept; the same command goes on."
         )
 
 

@@ -5,20 +5,24 @@ twice or not at all. So a walk counts. It is proven when the different ids are a
 that number did not move; where a list tells no number, when it comes to an end and no page repeats. What no count can
 see: a row that goes from the part already read while another comes in the part still to be read. The row that slipped
 by between them comes with the next walk.
+
+A walk may be left at any page: `WalkedPage.place` says where a later one goes on. And it may begin with the newest
+objects, also where the list has the oldest first: then it goes from the last page back to the first.
 """
 
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, TypeVar
-from urllib.parse import parse_qsl, urlsplit
+from dataclasses import asdict, dataclass, replace
+from http import HTTPStatus
+from typing import Any, NamedTuple, Self, TypeVar
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
-from pipelines.claribi.client import Client, Params
+from pipelines.claribi.client import Answer, Client, Params
 from pipelines.claribi.dialect import Page, read_page
-from pipelines.claribi.errors import NotFound, WalkBroken
+from pipelines.claribi.errors import CallFailed, NotFound, WalkBroken
 from pipelines.claribi.origin import joined
 from pipelines.claribi.tally import Order, Tally
 
@@ -36,8 +40,44 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 
 
+Place = dict[str, Any]
+"""Where a walk goes on, as the state keeps it: `left`, the number of objects that it has still before it; `page`, the
+number of the next page; or `next`, the link or cursor of the next page."""
+
+Remembered = tuple[str, dict[str, Any], str]
+"""One page of an earlier walk: its path, its parameters, and its answer's validator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a walk learned of a list that helps the next one to begin at its newest end."""
+
+    order: Order
+    total: int | None
+    rows: int
+    """Objects on a page."""
+    numbered: bool
+    """Whether the n-th page can be asked for without having read the one before it."""
+    echoes: bool
+    """Whether a page may begin at any object: the answers repeat the offset."""
+
+    @property
+    def reversible(self) -> bool:
+        """Whether the list has the oldest objects first, more than a page of them, and can be read from its end."""
+        return self.order == "oldest" and self.numbered and self.rows > 0 and (self.total or 0) > self.rows
+
+    def to_state(self) -> dict[str, Any]:
+        """What is remembered from run to run."""
+        return asdict(self)
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any] | None) -> Self | None:
+        """The shape that `to_state` put down."""
+        return cls(**state) if state else None
+
+
 class WalkedPage(NamedTuple):
-    """Objects in the order of the list.
+    """Objects in the order in which they were read: that of the list, or from its end back.
 
     A higher attempt begins the walk anew. When the last attempt is proven, the objects of earlier ones are to be
     dropped; when it is not, all are to be kept, of each the one that came last.
@@ -45,6 +85,8 @@ class WalkedPage(NamedTuple):
 
     items: list[dict[str, Any]]
     attempt: int
+    place: Place | None
+    """Where a walk goes on that ends after this page; None after the last one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +106,43 @@ class Proof:
 
 
 class Walk:
-    """One walk over the whole list of a resource: iterate it once, then ask for its `proof`.
+    """One walk over the list of a resource: iterate it once, then ask for its `proof`.
+
+    `shape` is what an earlier walk learned; with `newest_first` it is used to begin at the newest end. `start` is the
+    place at which an earlier walk was left: such a walk proves nothing, and is not begun anew when the list moves.
+    `remembered` are the pages of an earlier walk: when none of them has changed, nothing is yielded and `unchanged` is
+    true.
 
     Raises `WalkBroken` when pages repeat or do not end, and whatever `Client.get` raises. What was yielded by then
     is good, but nothing is proven.
     """
 
-    def __init__(self, client: Client, resource: str, *, page_size: int = 100, in_flight: int = 4) -> None:
-        self._client, self._resource, self._in_flight = client, resource, in_flight
+    def __init__(
+        self,
+        client: Client,
+        resource: str,
+        *,
+        page_size: int = 100,
+        in_flight: int = 4,
+        shape: Shape | None = None,
+        newest_first: bool = False,
+        start: Place | None = None,
+        remembered: Sequence[Remembered] = (),
+    ) -> None:
+        self._client, self._resource = client, resource
+        self.in_flight = in_flight
+        """How many pages are asked for at once; 1 for a walk that may be left early. May be changed on the way."""
+        self.unchanged = False
         self._page_size = page_size
         self._sizes: dict[str, str | int] = {"page_size": page_size, "limit": page_size}
+        self._shape, self._start, self._remembered = shape, start, remembered
+        self._backwards = bool(shape and shape.reversible and newest_first)
         self._tally = Tally(resource)
         self._attempt = 1
+        self._place: Place | None = None
+        self._pages_read: list[Remembered] = []
+        self._first: Answer | None = None
+        self._total: int | None = None
 
     @property
     def proof(self) -> Proof:
@@ -85,7 +152,7 @@ class Walk:
         return Proof(
             self._resource,
             tally.pages,
-            tally.order,
+            self._order(),
             complete=not problem,
             rewalked=self._attempt - 1,
             total=tally.total,
@@ -93,48 +160,182 @@ class Walk:
             note=problem,
         )
 
+    @property
+    def shape(self) -> Shape | None:
+        """What the next walk may begin with; None where nothing was learned."""
+        return self._shape and replace(self._shape, order=self._order(), total=self._tally.total)
+
+    @property
+    def falls(self) -> bool:
+        """Whether the objects came with the newest first so far, and not all at one moment."""
+        return self._tally.order == "newest"
+
+    @property
+    def ended(self) -> bool:
+        """Whether the walk came to the end of the list."""
+        return self._tally.ended
+
+    @property
+    def pages_read(self) -> list[Remembered]:
+        """What a next walk may be given as `remembered`; empty where an answer had no validator."""
+        return self._pages_read if len(self._pages_read) == self._tally.pages else []
+
     def __iter__(self) -> Iterator[WalkedPage]:
         """Read the list, and again while it moves; at most `ATTEMPTS` times."""
-        before = None
-        for attempt in range(1, ATTEMPTS + 1):
-            self._attempt, self._tally = attempt, Tally(self._resource)
+        if self._remembered and self._nothing_has_changed():
+            self.unchanged = self._tally.ended = True
+            return
+        before, attempts = None, 1 if self._start else ATTEMPTS
+        for attempt in range(1, attempts + 1):
+            self._attempt, self._tally, self._pages_read = attempt, Tally(self._resource), []
             with closing(self._pages()) as pages:
                 for page in pages:
                     self._tally.add(page)
+                    if page.read_as:
+                        self._pages_read.append(page.read_as)
                     if page.items:
-                        yield WalkedPage(page.items, attempt)
-                    if self._tally.moved and attempt < ATTEMPTS:
+                        yield WalkedPage(page.items, attempt, self._place)
+                    if self._tally.moved and attempt < attempts:
                         break
                 else:
                     self._tally.ended = True
             came = (self._tally.total, self._tally.distinct)
             if not self._tally.problem() or (self._tally.ended and came == before):
                 return  # proven, or so much at rest that a further attempt would only say the same
-            before = came
+            before, self._total = came, self._tally.total
+
+    def _nothing_has_changed(self) -> bool:
+        """Ask whether the pages of an earlier walk still hold; the first page's answer is kept when it does not."""
+        for number, (path, params, validator) in enumerate(self._remembered):
+            answer = self._client.get(path, params, resource=self._resource, unless=validator)
+            if answer.status != HTTPStatus.NOT_MODIFIED:
+                self._first = answer if number == 0 and not path and params.get("page") == 1 else None
+                return False
+        return True
+
+    def _order(self) -> Order:
+        order = self._tally.order
+        return ("oldest" if order == "newest" else "none") if self._backwards and order != "unknown" else order
 
     def _pages(self) -> Generator[Page]:
         """All pages of one attempt, in their order; each has been taken into the tally when the next is asked for."""
+        if self._backwards and self._shape:
+            yield from self._pages_from_the_end(self._shape)
+        elif self._start:
+            yield from self._pages_from(self._start)
+        else:
+            yield from self._all_pages()
+
+    def _all_pages(self) -> Iterator[Page]:
         began = time.perf_counter()
         first = self._read("", self._sizes | {"page": 1})
-        in_flight = 1 if time.perf_counter() - began < QUICK_S else self._in_flight
-        numbering = Numbering(first, self._sizes)
+        if time.perf_counter() - began < QUICK_S:
+            self.in_flight = 1
+        numbering = Numbering(first, self._sizes, len(first.items))
+        self._shape = self._learned(first, numbering)
         self._refuse_step_back(numbering, first, 1)
+        self._place = self._place_after(first, numbering, 1)
         yield first
         total, size = self._tally.total, len(first.items)
         if total and not size:
             raise WalkBroken(self._resource, f"it says that it has {total:,} objects, but its first page is empty.")
         if total and numbering.works:
-            yield from self._numbered_pages(numbering, total, in_flight)
+            yield from self._numbered_pages(numbering, total, range(2, -(-total // size) + 1))
         elif first.link or first.cursor:
             yield from self._linked_pages(first, 2 * -(-total // size) + SLACK_PAGES if total else CHAIN_PAGES)
         elif total is None and first.items and not first.ends:
             yield from self._pages_to_an_empty_one(numbering)
 
-    def _numbered_pages(self, numbering: "Numbering", total: int, in_flight: int) -> Iterator[Page]:
+    def _pages_from(self, start: Place) -> Iterator[Page]:
+        """The pages from a place on; all pages where that place is no longer there."""
+        try:
+            page, numbering, number = self._page_at(start)
+        except (CallFailed, WalkBroken):
+            self._start = None
+            yield from self._all_pages()
+            return
+        self._place = self._place_after(page, numbering, number)
+        yield page
+        total = page.total
+        if number and total:
+            yield from self._numbered_pages(numbering, total, range(number + 1, -(-total // numbering.rows) + 1))
+        elif page.link or page.cursor:
+            yield from self._linked_pages(page, CHAIN_PAGES)
+        elif number:
+            yield from self._pages_to_an_empty_one(numbering, number)
+
+    def _page_at(self, start: Place) -> tuple[Page, "Numbering", int]:
+        """The page at a place, how pages are numbered, and its own number; 0 where they are not."""
+        shape = self._shape
+        if "next" in start:
+            page = self._step(start["next"])
+            return page, Numbering(page, self._sizes, len(page.items)), 0
+        if "page" in start or shape is None or not (shape.total and shape.rows):
+            number = max(1, start.get("page", 1))
+        else:
+            number = max(0, shape.total - start["left"]) // shape.rows + 1
+        for _ in range(2):
+            page = self._read(
+                "", self._sizes | {"page": number, "offset": (number - 1) * (shape.rows if shape else 100)}
+            )
+            if not shape or page.total is None or "left" not in start:
+                break
+            # Objects that came or went since then have moved the place.
+            wanted = max(0, page.total - start["left"]) // shape.rows + 1
+            if wanted == number:
+                break
+            number = wanted
+        return page, Numbering(page, self._sizes, shape.rows if shape else len(page.items)), number
+
+    def _pages_from_the_end(self, shape: Shape) -> Iterator[Page]:
+        """The pages of a list that has the oldest first: from its end, or from the place, back to its beginning."""
+        rows, begin = shape.rows, self._start["left"] if self._start else 0
+        if not self._start:
+            # The page that was the last one; where a page may begin anywhere, one with room for what came since.
+            known = self._total or shape.total or 1
+            page, begin = self._rows_from(max(0, known - (rows // 2 if shape.echoes else 1)), rows)
+            top, total = begin + len(page.items), page.total or 0
+            if not page.items or (top < total and len(page.items) != rows):
+                self._backwards = False  # it is no longer the list that was remembered
+                yield from self._all_pages()
+                return
+            for newer in reversed(range(top, total, rows)):
+                self._place = {"left": newer}
+                yield _turned(self._rows_from(newer, rows)[0], rows)
+            self._place = {"left": begin} if begin else None
+            yield _turned(page, rows)
+        older = range(begin - rows, -rows, -rows)
+        pages = in_order(lambda start: self._rows_from(max(0, start), rows)[0], older, lambda: self.in_flight)
+        for start, page in zip(older, pages, strict=True):
+            self._place = {"left": start} if start > 0 else None
+            yield _turned(page, min(rows, start + rows))
+
+    def _rows_from(self, begin: int, rows: int) -> tuple[Page, int]:
+        """The page with the object at a position, and the position of its own first object."""
+        number = begin // rows + 1
+        try:
+            page = self._read("", self._sizes | {"page": number, "offset": begin})
+        except NotFound:
+            page = Page([], total=None)
+        return page, page.offset if page.offset is not None else (number - 1) * rows
+
+    def _place_after(self, page: Page, numbering: "Numbering", number: int) -> Place | None:
+        """Where to go on after a page; counted from the list's end, since new objects move all numbers."""
+        if page.total is not None and numbering.works and page.total > number * numbering.rows:
+            return {"left": page.total - number * numbering.rows}
+        if step := page.link or page.cursor:
+            return {"next": _relative(step)}
+        return {"page": number + 1} if page.total is None and page.items and not page.ends else None
+
+    def _learned(self, first: Page, numbering: "Numbering") -> Shape:
+        return Shape("unknown", first.total, len(first.items), numbering.works, first.offset is not None)
+
+    def _numbered_pages(self, numbering: "Numbering", total: int, numbers: range) -> Iterator[Page]:
         """The pages after the first that a known total accounts for."""
         page = numbering.first
-        numbers = range(2, -(-total // len(page.items)) + 1)
-        for page in in_order(lambda number: self._numbered(numbering, number), numbers, in_flight):
+        pages = in_order(lambda number: self._numbered(numbering, number), numbers, lambda: self.in_flight)
+        for number, page in zip(numbers, pages, strict=True):
+            self._place = self._place_after(page, numbering, number)
             yield page
         if numbers and page.link and self._tally.distinct < total:
             yield from self._linked_pages(page, SLACK_PAGES)
@@ -149,19 +350,26 @@ class Walk:
             if hash(step) in steps:
                 raise WalkBroken(self._resource, "what it calls its next page has been read already.")
             steps.add(hash(step))
-            try:
-                page = self._read(page.link) if page.link else self._read("", self._sizes | {"cursor": step})
-            except NotFound:
-                raise WalkBroken(self._resource, "what it calls its next page is not there (HTTP 404).") from None
+            page = self._step(step)
+            self._place = {"next": _relative(step)} if (step := page.link or page.cursor) else None
             yield page
         raise WalkBroken(self._resource, f"it has not ended after {most:,} more pages.")
 
-    def _pages_to_an_empty_one(self, numbering: "Numbering") -> Iterator[Page]:
-        """The pages after the first of a list that says neither how much it has nor what follows."""
-        for number in range(2, CHAIN_PAGES):
+    def _step(self, step: str) -> Page:
+        """The page behind a link or a cursor."""
+        try:
+            link = "/" in step or "?" in step
+            return self._read(step) if link else self._read("", self._sizes | {"cursor": step})
+        except NotFound:
+            raise WalkBroken(self._resource, "what it calls its next page is not there (HTTP 404).") from None
+
+    def _pages_to_an_empty_one(self, numbering: "Numbering", after: int = 1) -> Iterator[Page]:
+        """The pages after that one of a list that says neither how much it has nor what follows."""
+        for number in range(after + 1, CHAIN_PAGES):
             page = self._numbered(numbering, number)
             if not page.items or (number == 2 and self._is_all(numbering.first, page)):
                 return
+            self._place = {"page": number + 1}
             yield page
         raise WalkBroken(self._resource, f"it has not ended after {CHAIN_PAGES:,} pages.")
 
@@ -191,14 +399,22 @@ class Walk:
     def _read(self, path: str, params: Params | None = None) -> Page:
         """One page with its link absolute; asked for once more when it is empty though there should be objects."""
         for _ in range(2):
-            answer = self._client.get(path, params, resource=self._resource)
+            answer = self._answer(path, params or {})
             page = read_page(answer.body, what=f"the list of {self._resource} ({urlsplit(answer.url).path})")
             if page.link:
                 link = self._client.own_url(joined(answer.url, page.link), what=f"the next page of {self._resource}")
                 page = replace(page, link=link)
             if page.items or not (page.link or page.cursor or page.total):
                 break
+        if answer.validator:
+            page = replace(page, read_as=(_relative(path), dict(params or {}), answer.validator))
         return page
+
+    def _answer(self, path: str, params: Params) -> Answer:
+        if self._first and not path and params.get("page") == 1:
+            answer, self._first = self._first, None
+            return answer
+        return self._client.get(path, params, resource=self._resource)
 
     def _refuse_step_back(self, numbering: "Numbering", page: Page, number: int) -> None:
         if numbering.steps_back(page, number):
@@ -208,8 +424,8 @@ class Walk:
 class Numbering:
     """How the pages of a list are numbered, learned from its first one."""
 
-    def __init__(self, first: Page, sizes: Mapping[str, str | int]) -> None:
-        self.first, self._sizes = first, sizes
+    def __init__(self, first: Page, sizes: Mapping[str, str | int], rows: int) -> None:
+        self.first, self._sizes, self.rows = first, sizes, rows
         self._query = dict(parse_qsl(urlsplit(first.link or "").query))
         self.works = first.cursor is None and (
             first.link is None or not self._query.keys().isdisjoint(("page", "offset"))
@@ -230,30 +446,47 @@ class Numbering:
         """Whether what the n-th page calls its next is that page itself, or one before it."""
         query = dict(parse_qsl(urlsplit(page.link or "").query))
         places = {"page": number, "offset": self._offset(number)}
-        return any(query[name].isdecimal() and int(query[name]) <= places[name] for name in places.keys() & query)
+        told = [int(query[name]) <= places[name] for name in places.keys() & query if query[name].isdecimal()]
+        return bool(told) and all(told)  # a link may repeat what was asked for beside the number that it counts by
 
     def _offset(self, number: int) -> int:
         """Of the n-th page; a server may give fewer objects a page than it was asked for."""
-        return (number - 1) * len(self.first.items)
+        return (number - 1) * self.rows
 
 
-def in_order(call: Callable[[In], Out], arguments: Iterable[In], in_flight: int = 4) -> Iterator[Out]:
+def _turned(page: Page, rows: int) -> Page:
+    """The page with its first so many objects the other way round."""
+    return replace(page, items=page.items[:rows][::-1])
+
+
+def _relative(link: str) -> str:
+    """A link without its origin, so that it may be kept; a cursor stays as it is."""
+    parts = urlsplit(link)
+    return urlunsplit(("", "", *parts[2:])) if parts.netloc else link
+
+
+def in_order(
+    call: Callable[[In], Out], arguments: Iterable[In], in_flight: int | Callable[[], int] = 4
+) -> Iterator[Out]:
     """Make calls in threads, a few at once; the results come in the order of the arguments.
 
-    An error, or a consumer that stops, ends it at once: calls that are under way then are not waited for, since they
-    may be sitting out a limit.
+    `in_flight` is how many, or says so before each one. An error, or a consumer that stops, ends it at once: calls that
+    are under way then are not waited for, since they may be sitting out a limit.
     """
-    if in_flight == 1:
-        yield from map(call, arguments)
-        return
-    pool = ThreadPoolExecutor(in_flight, thread_name_prefix="pages")
+    pool: ThreadPoolExecutor | None = None
     window: deque[Future[Out]] = deque()
     try:
         for argument in arguments:
+            width = in_flight if isinstance(in_flight, int) else in_flight()
+            if width == 1 and not window:
+                yield call(argument)
+                continue
+            pool = pool or ThreadPoolExecutor(width, thread_name_prefix="pages")
             window.append(pool.submit(call, argument))
-            if len(window) > in_flight:
+            while len(window) > width:
                 yield window.popleft().result()
         while window:
             yield window.popleft().result()
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        if pool:
+            pool.shutdown(wait=False, cancel_futures=True)
