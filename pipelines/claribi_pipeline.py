@@ -72,7 +72,7 @@ def export(
 ) -> Report:
     """Run once and report. What a user can act on is in the report with its exit code; a bug is raised.
 
-    `options` are those of `Run`: `trigger`, `allow_shrink`, `switch_dialect`, `on_progress`. A dry run reads
+    `options` are those of `Run`: `trigger`, `allow_shrink`, `switch_dialect`, `sweep`, `on_progress`. A dry run reads
     everything, loads nothing and remembers nothing.
     """
     started = datetime.now(UTC)

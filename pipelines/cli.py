@@ -103,6 +103,9 @@ def run(
     allow_shrink: Annotated[
         bool, typer.Option("--allow-shrink", help="Believe it when a large part of a list is gone.")
     ] = False,
+    sweep: Annotated[
+        bool, typer.Option("--sweep", help="Read the whole list of reports, also when that is not due yet.")
+    ] = False,
     switch_dialect: Annotated[
         bool, typer.Option("--switch-dialect", help="Find out anew how the account speaks; ids may change.")
     ] = False,
@@ -126,6 +129,7 @@ def run(
                 trigger=os.environ.get("GITHUB_EVENT_NAME", "manual"),
                 allow_shrink=allow_shrink,
                 switch_dialect=switch_dialect,
+                sweep=sweep,
                 on_progress=on_progress,
             )
         out.show(report.to_json(), lambda: report_screen(report, dry_run=dry_run))

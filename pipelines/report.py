@@ -49,6 +49,7 @@ def make_report(run: Run, destination: str, rows: dict[str, int | None], error: 
             "retried": run.calls.retried,
             "waited_s": round(run.calls.waited_s, 3),
             "left_in_window": run.calls.left_in_window,
+            "unchanged": run.calls.unchanged,
         },
         tables={
             name: {
@@ -66,6 +67,7 @@ def make_report(run: Run, destination: str, rows: dict[str, int | None], error: 
                 "order": proof.order,
                 "complete": proof.complete,
                 "rewalked": proof.rewalked,
+                "known_before": _stamp(proof.known_before) if proof.known_before else None,
             }
             for name, proof in run.walks.items()
         },

@@ -114,5 +114,7 @@ def _walk(name: str, walk: dict[str, Any]) -> Text:
     pages = f"{walk['pages']:,} page{'s' * (walk['pages'] != 1)}"
     order = {"newest": ", newest first", "oldest": ", oldest first", "none": ", in no order"}.get(walk["order"], "")
     again = f", read again {walk['rewalked']} time{'s' * (walk['rewalked'] != 1)}" if walk["rewalked"] else ""
+    if known := walk["known_before"]:
+        return Text(f"{name}: {pages}{order}{again}, up to what is known (before {known[:10]})")
     proof = "proven whole" if walk["complete"] else "not proven whole"
     return Text(f"{name}: {pages}{order}{again}, {proof}", style="" if walk["complete"] else "red")

@@ -16,7 +16,7 @@ MODULES = {
 
 PURE = [
     *(f"pipelines.claribi.{name}" for name in ("answers", "columns", "dialect", "frames", "leftovers", "lists")),
-    *(f"pipelines.claribi.{name}" for name in ("placing", "rows", "schema", "tally")),
+    *(f"pipelines.claribi.{name}" for name in ("numbering", "placing", "rows", "schema", "tally")),
     "destinations.cells",
     "destinations.sheets_plan",
 ]

@@ -5,7 +5,7 @@ from hashlib import blake2b
 from typing import Any
 
 from pipelines.claribi.changes import Comparison
-from pipelines.claribi.errors import ComeBackLater, NotFound, Shrunk, WalkUnproven
+from pipelines.claribi.errors import NotFound, Paused, Shrunk, WalkUnproven
 from pipelines.claribi.run import Run
 
 ASKED = 50
@@ -40,7 +40,7 @@ def look_for_missing(run: Run, name: str, beside: Comparison) -> Missing:
     allowed = float("inf") if run.allow_shrink else max(SHRINK_ROWS, SHRINK_SHARE * beside.alive)
     if len(missing) > max(allowed, ASKED):
         raise Shrunk(name, beside.alive, len(missing))
-    found, rest = _ask(run, name, missing[:ASKED]), missing[ASKED:]
+    found, rest = ask(run, name, missing[:ASKED]), missing[ASKED:]
     found.gone += [one for one in rest if run.allow_shrink or _short(one) in seen_before]
     _remember(run, name, [_short(one) for one in rest if one not in found.gone])
     if len(found.gone) > allowed or (beside.nothing_found and found.gone and not run.allow_shrink):
@@ -50,14 +50,15 @@ def look_for_missing(run: Run, name: str, beside: Comparison) -> Missing:
     return found
 
 
-def _ask(run: Run, name: str, ids: list[str]) -> Missing:
+def ask(run: Run, name: str, ids: list[str]) -> Missing:
+    """Read objects by their own addresses, one by one, as far as the rate limit allows."""
     found = Missing()
     for one in ids:
         try:
             found.alive.append(run.client.get(one, resource=name).body)
         except NotFound:
             found.gone.append(one)
-        except ComeBackLater as problem:
+        except Paused as problem:
             run.problems.append(problem)
             break
     return found

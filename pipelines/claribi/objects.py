@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -9,23 +10,21 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.claribi.changes import Comparison, Sorted
-from pipelines.claribi.deletions import Missing, look_for_missing
-from pipelines.claribi.errors import ComeBackLater, NotFound, ScopeMissing, WalkUnproven
+from pipelines.claribi.deletions import Missing, ask, look_for_missing
+from pipelines.claribi.errors import NotFound, Paused, ScopeMissing, WalkUnproven
 from pipelines.claribi.frames import normalise, with_detail
+from pipelines.claribi.incremental import OPEN, Course
 from pipelines.claribi.rows import deleted, emptied, to_batch
 from pipelines.claribi.run import Counts, Run
 from pipelines.claribi.schema import TABLES, Table
 from pipelines.claribi.shelf import Batch, Shelf, take
-from pipelines.claribi.walk import Walk, in_order
+from pipelines.claribi.walk import WalkedPage, in_order
 
 FRAME_ROWS = 2_000
 """Objects in one frame: many more fall out of the processor's cache before they are looked at, a page is too few."""
 
 ITEMS = "_items"
 """On the shelf beside the tables: the list's own words for each object, to lay the detail over."""
-
-OPEN = {"pending", "generating"}
-"""A report in one of these states has nothing more to tell in its detail yet."""
 
 
 def objects(run: Run, name: str) -> Iterator[Batch]:
@@ -43,6 +42,10 @@ class Objects:
 
     def __init__(self, run: Run, table: Table) -> None:
         self.run, self.table = run, table
+        self.course = Course(run, table)
+        self.walk = self.course.walk()
+        self.left_early = False
+        """Whether the walk was left where it reached what is known."""
         by_day = [child.by_day for child in table.children if child.by_day]
         self.parents = {child.name: child.key[0] for child in (*table.children, *by_day)} | {ITEMS: "id"}
         self.compared = [table.name, *(child.name for child in table.children)]
@@ -63,20 +66,44 @@ class Objects:
                 yield from self._fresh(listed, beside)
             else:
                 self._read_details(listed, beside, asked)
-            missing = look_for_missing(self.run, name, beside) if proven else Missing()
+            missing = look_for_missing(self.run, name, beside) if proven else self._follow_open()
+            self.course.meet(missing.alive)
+            self.course.forget(missing.gone)
             self._shelve(asked, missing.alive)
             if len(asked):
                 yield from self._fresh(asked, Comparison(self.run.held, asked, self.compared))
             if missing.gone:
                 yield self._deleted(missing.gone)
+            self.course.remember(self.walk, proven=proven, left_early=self.left_early)
+
+    def _follow_open(self) -> Missing:
+        """Ask for the unfinished objects that the part of the list which was read does not have."""
+        if self.run.stopped:
+            return Missing()
+        return ask(self.run, self.table.name, self.course.unmet)
 
     def _read_list(self, listed: Shelf) -> bool:
         """Walk the list onto the shelf; say whether the walk is proven whole."""
-        walk = Walk(self.run.client, self.table.name)
+        try:
+            self._shelve_pages(listed, iter(self.walk))
+        except Paused as problem:
+            self.run.problems.append(problem)
+        proof = self.walk.proof
+        if proof.complete:
+            listed.keep_last_attempt()
+        elif self.left_early:
+            proof = replace(proof, known_before=self.course.known_before)
+        elif not self.run.stopped:
+            self.run.problems.append(WalkUnproven(self.table.name, proof.note))
+        self.run.walks[self.table.name] = proof
+        return proof.complete
+
+    def _shelve_pages(self, listed: Shelf, pages: Iterator[WalkedPage]) -> None:
+        """Put the pages onto the shelf until they end, or reach what is known."""
         pending: dict[str, dict[str, Any]] = {}
         attempt, seen = 0, 0
         try:
-            for page in walk:
+            for page in pages:
                 if page.attempt != attempt:
                     self._shelve(listed, pending.values())
                     listed.begin_attempt()
@@ -89,15 +116,12 @@ class Objects:
                 if len(pending) >= FRAME_ROWS:
                     self._shelve(listed, pending.values())
                     pending = {}
-        except ComeBackLater as problem:
-            self.run.problems.append(problem)
-        self._shelve(listed, pending.values())
-        self.run.walks[self.table.name] = walk.proof
-        if walk.proof.complete:
-            listed.keep_last_attempt()
-        elif not self.run.stopped:
-            self.run.problems.append(WalkUnproven(self.table.name, walk.proof.note))
-        return walk.proof.complete
+                if self.course.reached(page.items, self.walk):
+                    self.left_early = page.place is not None
+                    if self.left_early:
+                        return
+        finally:
+            self._shelve(listed, pending.values())
 
     def _beside(self, listed: Shelf) -> Comparison:
         """Compare the list with the destination: whole rows, or only what the list tells when details are apart."""
@@ -127,7 +151,7 @@ class Objects:
             for item, detail in zip(closed, in_order(self._detail, closed), strict=True):
                 if detail is not None:
                     yield with_detail(item, detail)
-        except ComeBackLater as problem:
+        except Paused as problem:
             self.run.problems.append(problem)
 
     def _detail(self, item: Mapping[str, Any]) -> dict[str, Any] | None:

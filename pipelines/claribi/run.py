@@ -10,7 +10,7 @@ import httpx
 from pipelines.claribi.changes import Held, NothingHeld
 from pipelines.claribi.client import Calls, Client
 from pipelines.claribi.dialect import Dialect
-from pipelines.claribi.errors import ClaribiError, ComeBackLater, SettingError
+from pipelines.claribi.errors import ClaribiError, Paused, SettingError
 from pipelines.claribi.settings import ClaribiSettings
 from pipelines.claribi.walk import Proof
 
@@ -45,6 +45,8 @@ class Run:
     held: Held = field(default_factory=NothingHeld)
     allow_shrink: bool = False
     switch_dialect: bool = False
+    sweep: bool = False
+    """Read the whole list of reports, whether or not that is due."""
     transport: httpx.BaseTransport | None = None
     on_progress: Callable[[str, int, Calls], None] = lambda _table, _rows, _calls: None
     """Called with a table's name, its rows read so far and the calls made so far."""
@@ -71,9 +73,14 @@ class Run:
         return self._client
 
     @property
+    def now(self) -> datetime:
+        """ClariBI's own time when the run began, UTC; where it does not tell, this machine's."""
+        return self.calls.server_time or self.started_at
+
+    @property
     def stopped(self) -> bool:
-        """Whether the rate limit has ended the reading."""
-        return any(isinstance(problem, ComeBackLater) for problem in self.problems)
+        """Whether the reading has ended early: the rate limit is spent, or somebody stopped it."""
+        return any(isinstance(problem, Paused) for problem in self.problems)
 
     @property
     def exit_code(self) -> int:

@@ -33,6 +33,8 @@ class ClaribiSettings(BaseConfiguration):
     """Share of the rate limit left for others, 0 to below 1."""
     max_wait: float = 900.0
     """Longest total wait for a rate limit in one run, seconds."""
+    sweep_days: int = 7
+    """After so many days the whole list of reports is read, for edits and deletions of old ones."""
     timeout: float = 60.0
     """Longest silence while connecting or reading one answer, seconds."""
     retry_tries: int = 5
@@ -107,6 +109,8 @@ class ClaribiSettings(BaseConfiguration):
         for name in ("max_wait", "timeout", "retry_wait"):
             if getattr(self, name) < 0:
                 raise SettingError(name, f"is {getattr(self, name)}; seconds cannot be negative.")
+        if self.sweep_days < 1:
+            raise SettingError("sweep_days", f"is {self.sweep_days}; it must be at least 1, which is every night.")
         if self.retry_tries < 1:
             raise SettingError("retry_tries", f"is {self.retry_tries}; it must be at least 1.")
 

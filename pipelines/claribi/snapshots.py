@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pipelines.claribi.changes import Comparison
-from pipelines.claribi.errors import ComeBackLater, DialectGone, NotFound, ScopeMissing, SettingError
+from pipelines.claribi.errors import DialectGone, NotFound, Paused, ScopeMissing, SettingError
 from pipelines.claribi.frames import normalise
 from pipelines.claribi.rows import to_batch
 from pipelines.claribi.run import Counts, Run
@@ -19,7 +19,7 @@ def organization(run: Run) -> Iterator[Batch]:
         return
     try:
         batch = _batch(run, ORGANIZATION, run.client.identity().body)
-    except ComeBackLater as problem:
+    except Paused as problem:
         run.problems.append(problem)
         return
     except NotFound as problem:
@@ -49,7 +49,7 @@ def usage(run: Run) -> Iterator[Batch]:
         return
     try:
         yield _batch(run, USAGE, run.client.get(resource="usage").body)
-    except (ComeBackLater, ScopeMissing) as problem:
+    except (Paused, ScopeMissing) as problem:
         run.problems.append(problem)
 
 

@@ -12,17 +12,19 @@ objects, also where the list has the oldest first: then it goes from the last pa
 
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from datetime import datetime
 from http import HTTPStatus
-from typing import Any, NamedTuple, Self, TypeVar
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import urlsplit
 
 from pipelines.claribi.client import Answer, Client, Params
 from pipelines.claribi.dialect import Page, read_page
 from pipelines.claribi.errors import CallFailed, NotFound, WalkBroken
+from pipelines.claribi.numbering import Numbering, Place, Remembered, Shape, relative, turned
 from pipelines.claribi.origin import joined
 from pipelines.claribi.tally import Order, Tally
 
@@ -38,42 +40,6 @@ QUICK_S = 0.01
 
 In = TypeVar("In")
 Out = TypeVar("Out")
-
-
-Place = dict[str, Any]
-"""Where a walk goes on, as the state keeps it: `left`, the number of objects that it has still before it; `page`, the
-number of the next page; or `next`, the link or cursor of the next page."""
-
-Remembered = tuple[str, dict[str, Any], str]
-"""One page of an earlier walk: its path, its parameters, and its answer's validator."""
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """What a walk learned of a list that helps the next one to begin at its newest end."""
-
-    order: Order
-    total: int | None
-    rows: int
-    """Objects on a page."""
-    numbered: bool
-    """Whether the n-th page can be asked for without having read the one before it."""
-    echoes: bool
-    """Whether a page may begin at any object: the answers repeat the offset."""
-
-    @property
-    def reversible(self) -> bool:
-        """Whether the list has the oldest objects first, more than a page of them, and can be read from its end."""
-        return self.order == "oldest" and self.numbered and self.rows > 0 and (self.total or 0) > self.rows
-
-    def to_state(self) -> dict[str, Any]:
-        """What is remembered from run to run."""
-        return asdict(self)
-
-    @classmethod
-    def from_state(cls, state: Mapping[str, Any] | None) -> Self | None:
-        """The shape that `to_state` put down."""
-        return cls(**state) if state else None
 
 
 class WalkedPage(NamedTuple):
@@ -103,6 +69,8 @@ class Proof:
     distinct: int
     note: str
     """Why it is not complete, as a sentence; empty when it is."""
+    known_before: datetime | None = None
+    """Where the walk was left early: objects created before this moment, UTC, are known; None where it was not."""
 
 
 class Walk:
@@ -264,7 +232,7 @@ class Walk:
         elif number:
             yield from self._pages_to_an_empty_one(numbering, number)
 
-    def _page_at(self, start: Place) -> tuple[Page, "Numbering", int]:
+    def _page_at(self, start: Place) -> tuple[Page, Numbering, int]:
         """The page at a place, how pages are numbered, and its own number; 0 where they are not."""
         shape = self._shape
         if "next" in start:
@@ -301,14 +269,14 @@ class Walk:
                 return
             for newer in reversed(range(top, total, rows)):
                 self._place = {"left": newer}
-                yield _turned(self._rows_from(newer, rows)[0], rows)
+                yield turned(self._rows_from(newer, rows)[0], rows)
             self._place = {"left": begin} if begin else None
-            yield _turned(page, rows)
+            yield turned(page, rows)
         older = range(begin - rows, -rows, -rows)
         pages = in_order(lambda start: self._rows_from(max(0, start), rows)[0], older, lambda: self.in_flight)
         for start, page in zip(older, pages, strict=True):
             self._place = {"left": start} if start > 0 else None
-            yield _turned(page, min(rows, start + rows))
+            yield turned(page, min(rows, start + rows))
 
     def _rows_from(self, begin: int, rows: int) -> tuple[Page, int]:
         """The page with the object at a position, and the position of its own first object."""
@@ -319,18 +287,18 @@ class Walk:
             page = Page([], total=None)
         return page, page.offset if page.offset is not None else (number - 1) * rows
 
-    def _place_after(self, page: Page, numbering: "Numbering", number: int) -> Place | None:
+    def _place_after(self, page: Page, numbering: Numbering, number: int) -> Place | None:
         """Where to go on after a page; counted from the list's end, since new objects move all numbers."""
         if page.total is not None and numbering.works and page.total > number * numbering.rows:
             return {"left": page.total - number * numbering.rows}
         if step := page.link or page.cursor:
-            return {"next": _relative(step)}
+            return {"next": relative(step)}
         return {"page": number + 1} if page.total is None and page.items and not page.ends else None
 
-    def _learned(self, first: Page, numbering: "Numbering") -> Shape:
+    def _learned(self, first: Page, numbering: Numbering) -> Shape:
         return Shape("unknown", first.total, len(first.items), numbering.works, first.offset is not None)
 
-    def _numbered_pages(self, numbering: "Numbering", total: int, numbers: range) -> Iterator[Page]:
+    def _numbered_pages(self, numbering: Numbering, total: int, numbers: range) -> Iterator[Page]:
         """The pages after the first that a known total accounts for."""
         page = numbering.first
         pages = in_order(lambda number: self._numbered(numbering, number), numbers, lambda: self.in_flight)
@@ -351,7 +319,7 @@ class Walk:
                 raise WalkBroken(self._resource, "what it calls its next page has been read already.")
             steps.add(hash(step))
             page = self._step(step)
-            self._place = {"next": _relative(step)} if (step := page.link or page.cursor) else None
+            self._place = {"next": relative(step)} if (step := page.link or page.cursor) else None
             yield page
         raise WalkBroken(self._resource, f"it has not ended after {most:,} more pages.")
 
@@ -363,7 +331,7 @@ class Walk:
         except NotFound:
             raise WalkBroken(self._resource, "what it calls its next page is not there (HTTP 404).") from None
 
-    def _pages_to_an_empty_one(self, numbering: "Numbering", after: int = 1) -> Iterator[Page]:
+    def _pages_to_an_empty_one(self, numbering: Numbering, after: int = 1) -> Iterator[Page]:
         """The pages after that one of a list that says neither how much it has nor what follows."""
         for number in range(after + 1, CHAIN_PAGES):
             page = self._numbered(numbering, number)
@@ -387,7 +355,7 @@ class Walk:
         page = self._read("", {"page_size": shorter, "limit": shorter, "page": 1})
         return len(page.items) == shorter and bool(page.link or page.cursor)
 
-    def _numbered(self, numbering: "Numbering", number: int) -> Page:
+    def _numbered(self, numbering: Numbering, number: int) -> Page:
         """The n-th page, counted from 1; an empty one where there is none."""
         try:
             page = self._read(*numbering.address(number))
@@ -407,7 +375,7 @@ class Walk:
             if page.items or not (page.link or page.cursor or page.total):
                 break
         if answer.validator:
-            page = replace(page, read_as=(_relative(path), dict(params or {}), answer.validator))
+            page = replace(page, read_as=(relative(path), dict(params or {}), answer.validator))
         return page
 
     def _answer(self, path: str, params: Params) -> Answer:
@@ -416,53 +384,9 @@ class Walk:
             return answer
         return self._client.get(path, params, resource=self._resource)
 
-    def _refuse_step_back(self, numbering: "Numbering", page: Page, number: int) -> None:
+    def _refuse_step_back(self, numbering: Numbering, page: Page, number: int) -> None:
         if numbering.steps_back(page, number):
             raise WalkBroken(self._resource, f"page {number:,} calls one its next that does not come after it.")
-
-
-class Numbering:
-    """How the pages of a list are numbered, learned from its first one."""
-
-    def __init__(self, first: Page, sizes: Mapping[str, str | int], rows: int) -> None:
-        self.first, self._sizes, self.rows = first, sizes, rows
-        self._query = dict(parse_qsl(urlsplit(first.link or "").query))
-        self.works = first.cursor is None and (
-            first.link is None or not self._query.keys().isdisjoint(("page", "offset"))
-        )
-        """Whether the n-th page can be asked for without having read the one before it."""
-
-    def address(self, number: int) -> tuple[str, dict[str, str | int]]:
-        """Where the n-th page is: as the list's own link has it, else in every documented way."""
-        places = {"page": number, "offset": self._offset(number)}
-        if self.first.link:
-            path = self.first.link.partition("?")[0]
-            return path, {name: places.get(name, value) for name, value in self._query.items()}
-        if self.first.offset is not None:
-            del places["page"]
-        return "", {**self._sizes, **places}
-
-    def steps_back(self, page: Page, number: int) -> bool:
-        """Whether what the n-th page calls its next is that page itself, or one before it."""
-        query = dict(parse_qsl(urlsplit(page.link or "").query))
-        places = {"page": number, "offset": self._offset(number)}
-        told = [int(query[name]) <= places[name] for name in places.keys() & query if query[name].isdecimal()]
-        return bool(told) and all(told)  # a link may repeat what was asked for beside the number that it counts by
-
-    def _offset(self, number: int) -> int:
-        """Of the n-th page; a server may give fewer objects a page than it was asked for."""
-        return (number - 1) * self.rows
-
-
-def _turned(page: Page, rows: int) -> Page:
-    """The page with its first so many objects the other way round."""
-    return replace(page, items=page.items[:rows][::-1])
-
-
-def _relative(link: str) -> str:
-    """A link without its origin, so that it may be kept; a cursor stays as it is."""
-    parts = urlsplit(link)
-    return urlunsplit(("", "", *parts[2:])) if parts.netloc else link
 
 
 def in_order(
