@@ -158,3 +158,29 @@ def test_a_clock_that_is_days_wrong_loses_nothing(nightly):
     account.organisation.add_report(created_at=account.organisation.now - timedelta(hours=20))
     account.good_export()
     assert account.alive() == account.perfect()
+
+
+@pytest.mark.parametrize(("spoken", "reports"), [(KB, 20_000), (V1, 4_000), (OFFSET, 4_000)], ids=DIALECTS)
+def test_a_quiet_night_of_a_large_account_takes_six_calls(nightly, spoken, reports):
+    account = nightly(spoken, reports=reports, dashboards=200, sources=20, history_days=4_000)
+    account.sandbox.spoken = replace(spoken, details_in_list=True)  # or the first load asks for thousands of details
+    account.sandbox.limits.limit = 100_000
+    finish_all(account)
+    account.good_export()
+    account.organisation.advance(1, activity=0)
+    account.forget()
+    assert account.good_export().requests["total"] <= 6
+    for _ in range(50):
+        account.organisation.add_report()
+    account.forget()
+    assert account.good_export().requests["total"] <= 6
+    assert account.alive()["reports"] == account.perfect()["reports"]
+
+
+def test_columns_that_the_destination_is_to_take_from_now_on_are_filled_for_old_reports(nightly, monkeypatch):
+    account = nightly()
+    monkeypatch.setenv("DESTINATION__CSV_FILES__COLUMNS", '{"reports": ["id", "status"]}')
+    account.export("csv_files")
+    monkeypatch.setenv("DESTINATION__CSV_FILES__COLUMNS", '{"reports": ["id", "status", "title"]}')
+    assert account.export("csv_files").tables["reports"]["changed"] == 1050
+    assert account.export("csv_files").walks["reports"]["pages"] == 1

@@ -10,12 +10,13 @@ before it is held. Our clock does not count, so it may be wrong.
 
 from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
 from typing import Any
 
 from pipelines.claribi.known import Known
 from pipelines.claribi.numbering import Shape
 from pipelines.claribi.run import Run
-from pipelines.claribi.schema import Table
+from pipelines.claribi.schema import Table, family
 from pipelines.claribi.tally import moment
 from pipelines.claribi.walk import Walk
 
@@ -32,8 +33,9 @@ class Course:
     def __init__(self, run: Run, table: Table) -> None:
         self._run, self._table = run, table
         self._memory: dict[str, Any] = dict(run.state.get(table.name, {})) if table.final_statuses else {}
-        mark = self._memory.get("mark")
-        self.early = bool(mark) and not (run.sweep or run.allow_shrink or run.switched or self._sweep_is_due())
+        mark, self._wanted = self._memory.get("mark"), wanted(run, table)
+        whole = run.sweep or run.allow_shrink or run.switched or self._wanted != self._memory.get("wanted")
+        self.early = bool(mark) and not whole and not self._sweep_is_due()
         """Whether the walk ends where it reaches what is known."""
         self.known_before = datetime.fromisoformat(mark) - OVERLAP if mark and self.early else None
         """Reports created before this moment, UTC, are read until a page of them is known; None: all are read."""
@@ -90,6 +92,7 @@ class Course:
         memory = self._memory | {"open": sorted(self._open)}
         if (proven or left_early) and not self._run.stopped:
             memory["mark"] = self._run.now.isoformat(timespec="seconds")
+            memory["wanted"] = self._wanted
             memory["shape"] = walk.shape.to_state() if walk.shape else None
         if proven and not self._run.stopped:
             memory["swept_at"] = self._run.now.isoformat(timespec="seconds")
@@ -101,3 +104,10 @@ class Course:
             return True
         days = (self._run.now.date() - datetime.fromisoformat(swept).astimezone(UTC).date()).days
         return days >= self._run.settings.sweep_days
+
+
+def wanted(run: Run, table: Table) -> str:
+    """Which columns the destination takes, as a short word: where it is told to take more, old rows lack them."""
+    columns = {one.name: run.held.takes(one.name) for one in family(table)}
+    told = sorted((name, "all" if taken is None else ",".join(sorted(taken))) for name, taken in columns.items())
+    return blake2b(repr(told).encode(), digest_size=4).hexdigest()
