@@ -1,0 +1,111 @@
+"""What a user may set about notices: whom to tell, what to attach, and what is refused before a run begins."""
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import Any, Final, cast, get_args
+
+import dlt
+import httpx
+
+from pipelines.claribi.errors import SettingError
+from pipelines.claribi.schema import TABLES
+from pipelines.watch.address import INSTALL, Address, host_of, read_addresses
+from pipelines.watch.attachment import Form
+from pipelines.watch.tables import ALERTS, DATA_SOURCE_EVENTS
+
+DELIVERABLE: Final = list(dict.fromkeys((*TABLES, DATA_SOURCE_EVENTS.name, ALERTS.name)))
+_BETWEEN: Final = re.compile(r"[\s,]+(?=[A-Za-z][A-Za-z0-9+.-]*://)")
+"""Between two addresses; a comma inside of one, as between two recipients, is no end."""
+
+
+@dataclass(frozen=True)
+class NotifySettings:
+    """`NOTIFY__…`: from the environment, `.dlt/secrets.toml` (the addresses) or `.dlt/config.toml` (the rest)."""
+
+    addresses: tuple[Address, ...] = ()
+    heartbeat_url: str | None = field(default=None, repr=False)
+    deliver: tuple[str, ...] = ()
+    """Tables that go with the mail."""
+    form: Form = "xlsx"
+    max_attachment_mb: float = 15
+    """All files together, before the mail's encoding adds a third."""
+
+    def secrets(self) -> list[str]:
+        """What must never be printed or stored."""
+        return [*(address.url for address in self.addresses), *([self.heartbeat_url] if self.heartbeat_url else [])]
+
+
+def load_notify_settings() -> NotifySettings:
+    """Read `NOTIFY__…`; raise `SettingError` when something cannot work. Empty counts as not set.
+
+    Under these names alone, and the addresses without saying that they are text: dlt would not take them for secrets.
+    """
+    urls: Any = dlt.secrets.get("notify.urls")
+    settings = NotifySettings(
+        addresses=tuple(read_addresses(_split(urls, _BETWEEN))),
+        heartbeat_url=_heartbeat_url(),
+        deliver=_deliver(),
+        form=_form(),
+        max_attachment_mb=_max_attachment_mb(),
+    )
+    if settings.deliver and settings.addresses and not any(address.is_mail for address in settings.addresses):
+        raise SettingError("NOTIFY__DELIVER", "names tables, but no address of NOTIFY__URLS is a mail (mailto://…).")
+    if settings.deliver and settings.form == "xlsx" and find_spec("xlsxwriter") is None:
+        raise SettingError("NOTIFY__DELIVER", f"names tables, but what writes workbooks is not installed: {INSTALL}")
+    return settings
+
+
+def _split(value: Any, between: re.Pattern[str]) -> list[str]:
+    """A list, or the text of an environment variable that holds one, as JSON or as words."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            value = value.strip(" []")
+    items: Iterable[Any] = between.split(value) if isinstance(value, str) else value or ()
+    return [text for item in items if (text := str(item).strip(" \t\r\n,\"'"))]
+
+
+def _heartbeat_url() -> str | None:
+    value: Any = dlt.secrets.get("notify.heartbeat_url")
+    url = str(value or "").strip()
+    if not url:
+        return None
+    try:
+        usable = httpx.URL(url).scheme in ("https", "http") and bool(host_of(url))
+    except httpx.InvalidURL:
+        usable = False
+    if not usable:
+        raise SettingError("NOTIFY__HEARTBEAT_URL", "is no address that begins with https:// and names a host.")
+    return url
+
+
+def _deliver() -> tuple[str, ...]:
+    names = _split(dlt.config.get("notify.deliver"), re.compile(r"[\s,]+"))
+    for name in names:
+        if name not in DELIVERABLE:
+            raise SettingError("NOTIFY__DELIVER", f"names {name!r}; the tables are {', '.join(DELIVERABLE)}.")
+    return tuple(dict.fromkeys(names))
+
+
+def _form() -> Form:
+    form = str(dlt.config.get("notify.format") or "xlsx").strip().lower()
+    if form not in get_args(Form):
+        raise SettingError("NOTIFY__FORMAT", f"is {form!r}; it may be {' or '.join(get_args(Form))}.")
+    return cast("Form", form)
+
+
+def _max_attachment_mb() -> float:
+    value: Any = dlt.config.get("notify.max_attachment_mb")
+    if value is None or not str(value).strip():
+        return NotifySettings.max_attachment_mb
+    try:
+        limit = float(value)
+    except (TypeError, ValueError):
+        limit = 0
+    if not 0 < limit <= 1000:
+        raise SettingError("NOTIFY__MAX_ATTACHMENT_MB", f"is {value!r}; it may be megabytes above 0, such as 15.")
+    return limit
