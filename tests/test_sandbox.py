@@ -493,6 +493,42 @@ def test_a_spent_day_is_a_429_while_the_hour_has_calls_left(calling):
     assert int(refused.headers["x-ratelimit-remaining"]) > 0
 
 
+@pytest.mark.parametrize(("tells", "waits"), [("nothing", [None, None]), ("seconds", ["54000", "1"])])
+def test_a_daily_limit_refuses_while_the_window_has_calls_left(calling, tells, waits):
+    clock = Clock()  # it is eight in the morning
+    with calling(limits=Limits(limit=2, daily=3, daily_tells=tells, clock=clock)) as (_, client):
+        told = []
+        for later_s in (0, 0, 0, 3600, 0, 15 * 3600 - 1, 1):
+            clock.now += later_s
+            answer = client.get("reports/")
+            left, wait = (answer.headers.get(name) for name in ("x-ratelimit-remaining", "retry-after"))
+            told.append((answer.status_code, left, wait))
+    assert told == [
+        (200, "1", None),
+        (200, "0", None),
+        (429, "0", "3600"),
+        (200, "1", None),
+        (429, "1", waits[0]),
+        (429, "2", waits[1]),
+        (200, "1", None),
+    ]
+
+
+def test_each_key_has_its_own_day(calling):
+    with calling(limits=Limits(daily=1)) as (_, client):
+        statuses = [client.get("reports/").status_code for _ in range(2)]
+        statuses.append(client.get("reports/", headers=headers("api-key", "another")).status_code)
+    assert statuses == [200, 429, 401]
+
+
+def test_the_headers_may_leave_the_limit_out(calling):
+    with calling(limits=Limits(limit=1, limit_header=False)) as (_, client):
+        answers = [client.get("reports/") for _ in range(2)]
+    names = [{name for name in answer.headers if name.startswith("x-ratelimit")} for answer in answers]
+    assert [answer.status_code for answer in answers] == [200, 429]
+    assert names == [{"x-ratelimit-remaining", "x-ratelimit-reset"}] * 2
+
+
 # What goes wrong
 
 

@@ -16,7 +16,8 @@ RetryAfter = Literal["seconds", "date", "reset", "nothing"]
 Shape = Literal["api-key", "x-api-key", "bearer", "jwt"]
 
 READ_SCOPES = frozenset({"reports:read", "dashboards:read", "data_sources:read", "usage:read"})
-REFRESH_LIFETIME_S = 7 * 86_400.0
+_DAY_S = 86_400
+REFRESH_LIFETIME_S = 7.0 * _DAY_S
 _SIGNING_KEY = b"the sandbox signs with this and guards nothing"
 
 
@@ -81,6 +82,28 @@ def _signature(signed: str) -> str:
     return urlsafe_b64encode(hmac.digest(_SIGNING_KEY, signed.encode(), "sha256")).decode().rstrip("=")
 
 
+class Charge(NamedTuple):
+    """What one call costs its caller."""
+
+    headers: dict[str, str]
+    """What every answer tells of the window."""
+    refusal: dict[str, str] | None
+    """The headers of the 429 that the call gets instead of an answer; None within the limits."""
+
+
+class _Period(NamedTuple):
+    """A window or a day of one caller."""
+
+    ends: float
+    """Epoch seconds."""
+    used: int
+
+
+def _current(period: _Period | None, now: float, ends: float) -> _Period:
+    """The period while it lasts, else a new one that ends at `ends`."""
+    return period if period and now < period.ends else _Period(ends, 0)
+
+
 @dataclass
 class Limits:
     """So many calls in a window for each key; a key's window begins with its first call and then has a fixed length."""
@@ -89,28 +112,35 @@ class Limits:
     window_s: float = 3600.0
     retry_after: RetryAfter = "seconds"
     """What a 429 tells the caller."""
+    daily: int | None = None
+    """So many calls in a UTC day, too; None for no such limit. No header ever tells of it."""
+    daily_tells: Literal["nothing", "seconds"] = "nothing"
+    """Whether the 429 of a spent day has a `Retry-After`; its other headers are the window's, which has calls left."""
+    limit_header: bool = True
+    """Whether `X-RateLimit-Limit` is sent, or `-Remaining` and `-Reset` alone."""
     clock: Callable[[], float] = time.time
     """Epoch seconds; also the clock of tokens and of the key's expiry."""
-    _windows: dict[str, tuple[float, int]] = field(default_factory=dict, repr=False)
+    _windows: dict[str, _Period] = field(default_factory=dict, repr=False)
+    _days: dict[str, _Period] = field(default_factory=dict, repr=False)
 
-    def charge(self, caller: str) -> tuple[bool, dict[str, str]]:
-        """Count one call; tell whether it is within the limit, and the headers that say how much is left."""
+    def charge(self, caller: str) -> Charge:
+        """Count one call, unless a limit is spent; when both are, the window speaks."""
         now = self.clock()
-        began, used = self._windows.get(caller, (now, 0))
-        if now >= began + self.window_s:
-            began, used = now, 0
-        allowed = used < self.limit
-        used += allowed
-        self._windows[caller] = (began, used)
-        return allowed, {
-            "x-ratelimit-limit": str(self.limit),
-            "x-ratelimit-remaining": str(self.limit - used),
-            "x-ratelimit-reset": str(ceil(began + self.window_s)),
-        }
+        window = _current(self._windows.get(caller), now, now + self.window_s)
+        day = _current(self._days.get(caller), now, (now // _DAY_S + 1) * _DAY_S)
+        window_spent = window.used >= self.limit
+        day_spent = self.daily is not None and day.used >= self.daily
+        counted = not window_spent and not day_spent
+        self._windows[caller] = window = _Period(window.ends, window.used + counted)
+        self._days[caller] = _Period(day.ends, day.used + counted)
 
-    def wait_s(self, headers: Mapping[str, str]) -> float:
-        """Seconds until the window that these headers describe is over."""
-        return max(0.0, int(headers["x-ratelimit-reset"]) - self.clock())
+        headers = self._headers(self.limit - window.used, ceil(window.ends))
+        if window_spent:
+            return Charge(headers, self.refusal(self.retry_after, ceil(window.ends) - now, headers))
+        if day_spent:
+            wait = {"retry-after": str(ceil(day.ends - now))} if self.daily_tells == "seconds" else {}
+            return Charge(headers, headers | wait)
+        return Charge(headers, None)
 
     def refusal(self, tells: RetryAfter, wait_s: float, headers: Mapping[str, str]) -> dict[str, str]:
         """The headers of a 429: all of a window's, and the wait in the way that `tells` names."""
@@ -121,3 +151,7 @@ class Limits:
             return {**headers, "x-ratelimit-remaining": "0", "x-ratelimit-reset": reset}
         after = str(ceil(wait_s)) if tells == "seconds" else formatdate(self.clock() + wait_s, usegmt=True)
         return {**headers, "retry-after": after}
+
+    def _headers(self, remaining: int, reset: int) -> dict[str, str]:
+        limit = {"x-ratelimit-limit": str(self.limit)} if self.limit_header else {}
+        return limit | {"x-ratelimit-remaining": str(remaining), "x-ratelimit-reset": str(reset)}

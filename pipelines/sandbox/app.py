@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Match, Route
 from starlette.types import Message, Receive, Scope, Send
 
-from pipelines.sandbox.access import Account, Limits, credential
+from pipelines.sandbox.access import Account, Charge, Limits, credential
 from pipelines.sandbox.control import PREFIX, control_app
 from pipelines.sandbox.faults import Fault, Faults
 from pipelines.sandbox.gate import LOGIN, REFRESH, Gate
@@ -115,18 +115,20 @@ class Sandbox:
     async def _call(self, request: Request, receive: Receive, send: Send) -> None:
         """Charge the call, let a fault have it, answer it, and write it down."""
         brought = credential(request.headers)
-        within, limit_headers = self.limits.charge(brought.secret)
+        charged = self.limits.charge(brought.secret)
         path, query = request.url.path, request.query_params
-        fault = self.faults.due(request.method, path, lambda: _asked(self.spoken, query)) if within else None
+        fault = None
+        if charged.refusal is None:
+            fault = self.faults.due(request.method, path, lambda: _asked(self.spoken, query))
         request.state.credential, request.state.fault = brought, fault
-        answer = self._instead(fault, limit_headers) if within else self._spent(limit_headers)
+        answer = self._instead(fault, charged)
         deliver = disturbed(fault, receive, send) if fault and fault.kind in (*BREAKS_OFF, "cut_json") else send
 
         async def written_down(message: Message) -> None:
             if message["type"] == "http.response.start":
                 status = 0 if fault and fault.kind in BREAKS_OFF else message["status"]
                 self.calls.append(Call(request.method, path, request.url.query, brought.shape, status))
-                more = self._dated() | ({} if answer else limit_headers)
+                more = self._dated() | ({} if answer else charged.headers)
                 encoded = [(name.encode(), value.encode()) for name, value in more.items()]
                 message = {**message, "headers": [*message["headers"], *encoded]}
             await deliver(message)
@@ -141,21 +143,19 @@ class Sandbox:
         now_s = time.time() if self.date == "machine" else self.organisation.now.timestamp()
         return {"date": formatdate(now_s, usegmt=True)}
 
-    def _instead(self, fault: Fault | None, limit_headers: dict[str, str]) -> Response | None:
-        """The answer of a fault that does not let the call through."""
+    def _instead(self, fault: Fault | None, charged: Charge) -> Response | None:
+        """The answer of a spent limit, or of a fault that does not let the call through."""
+        if charged.refusal is not None:
+            return self._too_many(charged.refusal)
         if fault is None:
             return None
         if fault.kind == "too_many":
-            return self._too_many(self.limits.refusal(fault.retry_after, fault.wait_s, limit_headers))
+            return self._too_many(self.limits.refusal(fault.retry_after, fault.wait_s, charged.headers))
         if fault.kind == "status":
-            return self._error(fault.status, _WORDS.get(fault.status, f"Status {fault.status}."), limit_headers)
+            return self._error(fault.status, _WORDS.get(fault.status, f"Status {fault.status}."), charged.headers)
         if fault.kind == "html":
             return HTMLResponse(_HTML.format(title="Sign in"), fault.status)
         return None
-
-    def _spent(self, limit_headers: dict[str, str]) -> Response:
-        wait_s = self.limits.wait_s(limit_headers)
-        return self._too_many(self.limits.refusal(self.limits.retry_after, wait_s, limit_headers))
 
     def _too_many(self, headers: dict[str, str]) -> Response:
         return self._error(429, "Rate limit exceeded.", headers)
