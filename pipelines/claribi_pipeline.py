@@ -5,6 +5,8 @@ import gc
 import hashlib
 import logging
 import shutil
+import signal
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -78,7 +80,7 @@ def export(
     started = datetime.now(UTC)
     run = Run(settings, run_id=f"{started:%Y%m%dT%H%M%SZ}-{uuid4().hex[:6]}", started_at=started, **options)
     try:
-        with _fewer_collections(), _no_empty_file(destination):
+        with _stoppable(run), _fewer_collections(), _no_empty_file(destination):
             check_choice(only)
             pipeline = make_pipeline(destination, overwrite=overwrite)
             run.note(synchronise(pipeline))
@@ -286,6 +288,33 @@ def _held_open(pipeline: dlt.Pipeline) -> Iterator[None]:
     wait_until_free(duckdb_file(), DATASET, LOCK_WAIT_S)
     with pipeline.sql_client():
         yield
+
+
+@contextmanager
+def _stoppable(run: Run) -> Iterator[None]:
+    """Let Ctrl-C, and the signal of a machine that goes down, end the reading and load what was read.
+
+    The second one ends the process at once, as without us: nothing of the run is loaded then.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+    def stop(_number: int, _frame: object) -> None:
+        restore()
+        run.stop()
+
+    for one in before:
+        signal.signal(one, stop)
+    try:
+        yield
+    finally:
+        restore()
 
 
 @contextmanager

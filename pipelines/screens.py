@@ -20,7 +20,7 @@ PLAIN_EVERY_S = 5.0
 
 OUTCOMES = {
     "done": ("green", "Done."),
-    "later": ("yellow", "Stopped by the rate limit; what was read is loaded."),
+    "later": ("yellow", "Ended early; what was read is loaded, and the next run goes on."),
     "partial": ("red", "Loaded, but not proven whole."),
     "refused": ("red", "Loaded, but clariBI refused a part."),
     "failed": ("red", "Failed; nothing of this run was loaded."),

@@ -61,12 +61,15 @@ class Run:
     """Whether this run found another prefix than the runs before it: ids of one say nothing under the other."""
     calls: Calls = field(default_factory=Calls)
     _client: Client | None = None
+    _stop_asked: bool = False
 
     @property
     def client(self) -> Client:
         """The client, which speaks the account's dialect: the remembered one, or the one found out by the first use."""
         if self._client is None:
             client = Client(self.settings, dialect=self._remembered(), transport=self.transport)
+            if self._stop_asked:
+                client.stop()
             self.calls = client.calls
             self._remember(client.connect())
             self._client = client
@@ -107,6 +110,12 @@ class Run:
     def secrets(self) -> list[str]:
         """What must never be printed or stored."""
         return self._client.secrets() if self._client else self.settings.secrets()
+
+    def stop(self) -> None:
+        """End the reading at the next call: what was read by then is loaded. May be called by a signal's handler."""
+        self._stop_asked = True
+        if self._client is not None:
+            self._client.stop()
 
     def close(self) -> None:
         """Close the connections."""
