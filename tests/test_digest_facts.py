@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from pipelines.claribi.schema import DASHBOARDS, EXPORT_RUNS, REPORTS
+from pipelines.claribi.schema import DASHBOARDS, DATA_SOURCES, EXPORT_RUNS, REPORTS, TABLES, USAGE
 from pipelines.digest.facts import Meter, RunLine, Widget
 from pipelines.digest.gathering import MOST_WIDGETS, gather
 from pipelines.digest.sentences import change, outlook, quiet_days, state, took, usage_title, widget_title
@@ -74,8 +74,15 @@ def test_tables_that_do_not_exist_yet_make_a_page_that_says_so(tables):
     assert (facts.alerts, facts.meters, facts.sources, facts.boards, facts.runs) == ([], [], [], [], [])
 
 
-def test_without_an_open_alert_all_is_well():
-    assert gathered(alerts=frame(ALERTS)).headline == "All well"
+def test_all_is_well_without_an_alert_and_without_trouble():
+    facts = gathered(alerts=frame(ALERTS), data_sources=frame(DATA_SOURCES), usage=frame(USAGE))
+    assert (facts.headline, facts.unwatched) == ("All well", False)
+
+
+@pytest.mark.parametrize("quiet", ["data_sources", "usage"])
+def test_trouble_that_no_rule_has_been_run_on_is_never_called_well(quiet):
+    facts = gathered(alerts=frame(ALERTS), **{quiet: frame(TABLES[quiet])})
+    assert (facts.headline, facts.unwatched) == ("Not all well", True)
 
 
 def test_an_alert_that_was_cleared_long_ago_is_not_news():
@@ -112,6 +119,11 @@ def test_a_failed_report_stays_on_the_page_as_long_as_its_alert_is_open():
     alert = {"rule": "report_failed", "subject": "reports/6", "severity": "warning", "raised_at": NOW}
     told = gathered(reports=frame(REPORTS, report(6, NOW - 6 * DAY, "failed")), alerts=frame(ALERTS, alert))
     assert [line.title for line in told.reports.failed] == ["Report 6"]
+
+
+def test_a_table_of_reports_may_lack_what_nobody_has_filled_yet():
+    rows = frame(REPORTS, report(1, NOW)).drop(columns=["completed_at", "deleted_at", "web_url"])
+    assert [line.title for line in gathered(reports=rows).reports.new] == ["Report 1"]
 
 
 @pytest.mark.parametrize(

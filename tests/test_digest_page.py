@@ -53,9 +53,16 @@ def test_an_account_without_anything_gets_a_sentence_in_each_section():
 
 
 def test_an_account_that_is_well_says_so():
-    page = render(replace(facts(), alerts=[], cleared=[]))
+    page = render(replace(facts(), alerts=[], cleared=[], sources=[], meters=[]))
     assert "<h1>All well</h1>" in page
     assert "Nothing is wrong with the usage, the data sources, the reports and the dashboards." in page
+
+
+def test_trouble_without_an_alert_names_the_command_that_looks():
+    told = replace(facts(), alerts=[], cleared=[])
+    assert "yet the sections below show trouble" in render(told)
+    assert "<code>claribi-export watch</code>" in render(told)
+    assert all("Not all well" in part for part in mail_body(told))
 
 
 def test_long_lists_are_cut_and_the_rest_is_counted():

@@ -178,8 +178,14 @@ class Facts:
         if not self.runs:
             return "Nothing exported yet"
         if not self.alerts:
-            return "All well"
+            return "Not all well" if self.unwatched else "All well"
         return f"{len(self.alerts)} problem{'s' * (len(self.alerts) != 1)}"
+
+    @property
+    def unwatched(self) -> bool:
+        """Whether something is wrong and no alert is open: the rules were not run since it began."""
+        trouble = any(source.trouble for source in self.sources) or any(meter.level != WELL for meter in self.meters)
+        return trouble and not self.alerts
 
     @property
     def last_run(self) -> RunLine | None:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from pipelines.digest.facts import Alert, Board, Facts, Meter, ReportLine, Reports, RunLine, Widget
 from pipelines.watch.health import look_at_sources
+from pipelines.watch.reports import REPORT_COLUMNS
 from pipelines.watch.settings import WatchSettings
 from pipelines.watch.tables import Row, records
 from pipelines.watch.usage import forecast, metrics, points
@@ -95,11 +96,12 @@ def _reports(frame: pd.DataFrame, lately: datetime, alerts: list[Alert]) -> Repo
     """What was asked for or finished lately; a failure that an open alert tells of is never left out."""
     if frame.empty:
         return Reports(lately, [], [])
+    frame = frame.reindex(columns=list(REPORT_COLUMNS))
     told = {alert.subject.removeprefix("reports/") for alert in alerts if alert.subject.startswith("reports/")}
     stamps = pd.DataFrame({name: pd.to_datetime(frame[name], utc=True) for name in ("created_at", "completed_at")})
     newest = stamps.max(axis=1)
     failed = frame["status"].eq("failed")
-    alive = frame["deleted_at"].isna() if "deleted_at" in frame else True
+    alive = frame["deleted_at"].isna()
     shown = frame.assign(at=newest)[alive & (newest.ge(lately) | (failed & frame["id"].astype(str).isin(told)))]
     lines = [_report(row) for row in records(shown.sort_values("at", ascending=False))]
     bad = [line for line in lines if line.status == "failed"]
