@@ -31,7 +31,7 @@ MAILS: Final = frozenset(
 PATIENCE_S: Final = 30.0
 """Longest silence of a server in one step: a mail server may think longer about a large mail than apprise waits."""
 LONGEST_REASON: Final = 240
-SHORTEST_SECRET: Final = 4
+SHORTEST_SECRET: Final = 3
 INSTALL: Final = "pip install 'claribi-export[watch]'"
 
 # Its lower levels print addresses.
@@ -118,7 +118,9 @@ def struck(reason: str, url: str, shown: Collection[str] = ()) -> str:
     """A reason as one sentence, not too long, without any part of the address but those that may be shown."""
     for secret in sorted(_parts(url) - set(shown), key=len, reverse=True):
         reason = reason.replace(secret, "***")
-    reason = re.sub(r"\((\d{3}), b(['\"])(.*?)\2\)", r"\1 \3", reason)  # how Python shows an answer of a mail server
+    # How Python shows the answers of a mail server: {'a recipient': (550, b'no such mailbox')}.
+    reason = re.sub(r"\((\d{3}), b(['\"])(.*?)\2\)", r"\1 \3", reason)
+    reason = re.sub(r"\{'[^']*': (\d{3} .*)\}", r"\1", reason)
     reason = " ".join("".join(one if one.isprintable() else " " for one in reason).split())
     if len(reason) > LONGEST_REASON:
         reason = f"{reason[: LONGEST_REASON - 1].rstrip()}…"
@@ -127,11 +129,11 @@ def struck(reason: str, url: str, shown: Collection[str] = ()) -> str:
 
 def _plugin(url: str) -> "NotifyBase | None":
     """The service behind an address; None when there is none, or when the address misses something."""
-    from apprise import Apprise, AppriseAsset
-
     log = logging.getLogger("apprise")
     log.handlers, log.propagate = [_ear], False
     log.setLevel(logging.DEBUG)
+    from apprise import Apprise, AppriseAsset
+
     # No picture from elsewhere, and no redirect: it would take the message and the address's key along.
     asset = AppriseAsset(app_id="claribi-export", image_url_mask="", image_url_logo="", http_redirects=False)
     plugin = Apprise.instantiate(url, asset=asset)

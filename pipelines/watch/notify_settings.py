@@ -1,11 +1,10 @@
 """What a user may set about notices: whom to tell, what to attach, and what is refused before a run begins."""
 
-import json
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any, Final, cast, get_args
+from urllib.parse import urlsplit
 
 import dlt
 import httpx
@@ -17,8 +16,9 @@ from pipelines.watch.attachment import Form
 from pipelines.watch.tables import ALERTS, DATA_SOURCE_EVENTS
 
 DELIVERABLE: Final = list(dict.fromkeys((*TABLES, DATA_SOURCE_EVENTS.name, ALERTS.name)))
-_BETWEEN: Final = re.compile(r"[\s,]+(?=[A-Za-z][A-Za-z0-9+.-]*://)")
-"""Between two addresses; a comma inside of one, as between two recipients, is no end."""
+_URLS: Final = re.compile(r"[\s,'\"]*[\s,][\s'\"]*(?=[A-Za-z][A-Za-z0-9+.-]*://)")
+"""What parts two addresses; a comma inside of one, as between two recipients, does not."""
+_NAMES: Final = re.compile(r"[\s,'\"]+")
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def load_notify_settings() -> NotifySettings:
     """
     urls: Any = dlt.secrets.get("notify.urls")
     settings = NotifySettings(
-        addresses=tuple(read_addresses(_split(urls, _BETWEEN))),
+        addresses=tuple(read_addresses(_listed(urls, _URLS))),
         heartbeat_url=_heartbeat_url(),
         deliver=_deliver(),
         form=_form(),
@@ -58,15 +58,12 @@ def load_notify_settings() -> NotifySettings:
     return settings
 
 
-def _split(value: Any, between: re.Pattern[str]) -> list[str]:
-    """A list, or the text of an environment variable that holds one, as JSON or as words."""
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            value = value.strip(" []")
-    items: Iterable[Any] = between.split(value) if isinstance(value, str) else value or ()
-    return [text for item in items if (text := str(item).strip(" \t\r\n,\"'"))]
+def _listed(value: Any, between: re.Pattern[str]) -> list[str]:
+    """A list, or the text of an environment variable: a list as any language writes it, or words."""
+    if isinstance(value, str):
+        text = value.strip()
+        value = between.split(text.strip("[]").strip(" \t\r\n,'\"") if text.startswith("[") else text)
+    return [text for item in value or () if (text := str(item).strip())]
 
 
 def _heartbeat_url() -> str | None:
@@ -75,8 +72,8 @@ def _heartbeat_url() -> str | None:
     if not url:
         return None
     try:
-        usable = httpx.URL(url).scheme in ("https", "http") and bool(host_of(url))
-    except httpx.InvalidURL:
+        usable = httpx.URL(url).scheme in ("https", "http") and bool(host_of(url)) and urlsplit(url).port != 0
+    except (httpx.InvalidURL, ValueError):
         usable = False
     if not usable:
         raise SettingError("NOTIFY__HEARTBEAT_URL", "is no address that begins with https:// and names a host.")
@@ -84,7 +81,7 @@ def _heartbeat_url() -> str | None:
 
 
 def _deliver() -> tuple[str, ...]:
-    names = _split(dlt.config.get("notify.deliver"), re.compile(r"[\s,]+"))
+    names = _listed(dlt.config.get("notify.deliver"), _NAMES)
     for name in names:
         if name not in DELIVERABLE:
             raise SettingError("NOTIFY__DELIVER", f"names {name!r}; the tables are {', '.join(DELIVERABLE)}.")
@@ -92,7 +89,7 @@ def _deliver() -> tuple[str, ...]:
 
 
 def _form() -> Form:
-    form = str(dlt.config.get("notify.format") or "xlsx").strip().lower()
+    form = str(dlt.config.get("notify.format") or "").strip().lower() or "xlsx"
     if form not in get_args(Form):
         raise SettingError("NOTIFY__FORMAT", f"is {form!r}; it may be {' or '.join(get_args(Form))}.")
     return cast("Form", form)
