@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple, cast
 from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -22,6 +23,7 @@ from pipelines.sandbox.listing import UnknownChoice, list_body, to_json
 from pipelines.sandbox.organisation import Kind, Organisation
 from pipelines.sandbox.paging import NoSuchPage, asked
 from pipelines.sandbox.spoken import KB, Spoken, signed
+from pipelines.sandbox.validators import Validators, validated
 from pipelines.sandbox.wire import BREAKS_OFF, disturbed
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -88,6 +90,8 @@ class Sandbox:
         """How long every answer takes at least."""
         self.date: Literal["organisation", "machine", "none"] = "organisation"
         """Whose time the `Date` of every answer is."""
+        self.validators: Validators = "none"
+        """What reads carry to be asked for anew: lists and details either of both, usage and identity an ETag alone."""
         self.faults = Faults()
         self.calls: list[Call] = []
         """Every call but those to /_sandbox/, in the order in which their answers began."""
@@ -187,16 +191,25 @@ class Sandbox:
             Route(REFRESH, gate.refresh, methods=["POST"]),
             Route(f"{prefix}reports/{{id}}/download/", self._download),
         ]
+        reads: dict[str, tuple[Endpoint, Kind | None]] = {}
         if prefix == "/api/":
-            routes += [Route(f"{prefix}auth/status/", gate.status), Route(f"{prefix}billing/usage/", gate.usage)]
+            reads |= {"auth/status/": (gate.status, None), "billing/usage/": (gate.usage, None)}
         else:
-            routes += [Route(f"{prefix}auth/verify/", gate.verify), Route(f"{prefix}usage/", gate.usage)]
+            reads |= {"auth/verify/": (gate.verify, None), "usage/": (gate.usage, None)}
         for word, kind in RESOURCES.items():
-            routes += [
-                Route(f"{prefix}{word}/", self._list(kind)),
-                Route(f"{prefix}{word}/{{id}}/", self._detail(kind)),
-            ]
-        return routes
+            reads |= {f"{word}/": (self._list(kind), kind), f"{word}/{{id}}/": (self._detail(kind), kind)}
+        return routes + [Route(prefix + path, self._conditional(*read)) for path, read in reads.items()]
+
+    def _conditional(self, endpoint: Endpoint, kind: Kind | None) -> Endpoint:
+        async def answer(request: Request) -> Response:
+            # Before the answer is made: a change meanwhile may be told twice, but never missed.
+            changed_at = self.organisation.shelves[kind].changed_at if kind else None
+            told = await endpoint(request)
+            # A fault needs a body that it can spoil.
+            asked = Headers() if request.state.fault else request.headers
+            return validated(told, asked, self.validators, changed_at)
+
+        return answer
 
     def _list(self, kind: Kind) -> Endpoint:
         async def answer(request: Request) -> Response:

@@ -64,7 +64,8 @@ def _add(organisation: Organisation, draw: Draw, activity: float) -> list[int]:
     # The last half hour stays free: a report takes minutes to make and must not be completed in the future.
     step = timedelta(hours=23.5) / (count + 1)
     yesterday = organisation.now - timedelta(days=1)
-    added = [shelf.add((yesterday + step * (place + 1)).replace(microsecond=0)) for place in range(count)]
+    moments = [(yesterday + step * (place + 1)).replace(microsecond=0) for place in range(count)]
+    added = [organisation.come("reports", moment) for moment in moments]
     for number in added[-12:]:
         if draw.chance(0.4):
             organisation.set("reports", number, {"status": draw.pick(content.OPEN)})
@@ -140,7 +141,7 @@ def _sync_sources(organisation: Organisation, draw: Draw) -> None:
 
 def _come_and_go(organisation: Organisation, kind: Kind, draw: Draw, share: float) -> None:
     if draw.chance(share):
-        organisation.shelves[kind].add(_at(organisation, draw))
+        organisation.come(kind, _at(organisation, draw))
     ordinary = _ordinary(organisation, kind)
     if draw.chance(share) and len(ordinary) > 3:
         organisation.set_gone(kind, draw.pick(ordinary), True)

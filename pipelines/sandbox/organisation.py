@@ -25,6 +25,7 @@ Order = Literal["newest", "oldest", "none"]
 KINDS: tuple[Kind, ...] = ("reports", "dashboards", "data_sources")
 LONGEST_MAKING = timedelta(minutes=30)
 """Nothing is created later than this before a night ends, so that no report is completed in the future."""
+_DAY = timedelta(days=1)
 NAME = "Morgenrot Coffee Roasters"
 
 # AI credits, data sources, users and GB of each plan, as clariBI's plan page prints them.
@@ -46,8 +47,10 @@ def place_in(order: Order) -> Callable[[int], int]:
 class Shelf:
     """The objects of one kind: numbers from 1 to `last`, and what is special about some of them."""
 
-    def __init__(self, initial: int) -> None:
+    def __init__(self, initial: int, changed_at: datetime) -> None:
         self.initial = self.last = initial
+        self.changed_at = changed_at
+        """Later with every change, and always before the organisation's `now`."""
         self.born: dict[int, datetime] = {}
         self.changed: dict[int, Item] = {}
         self.gone: set[int] = set()
@@ -115,11 +118,8 @@ class Organisation:
         self.plan = plan
         self.lock = RLock()
         """Held by every change; hold it to read several things of one state."""
-        self.shelves: dict[Kind, Shelf] = {
-            "reports": Shelf(reports),
-            "dashboards": Shelf(dashboards),
-            "data_sources": Shelf(sources),
-        }
+        initial: dict[Kind, int] = {"reports": reports, "dashboards": dashboards, "data_sources": sources}
+        self.shelves = {kind: Shelf(count, self.start - _DAY) for kind, count in initial.items()}
         self.open: set[int] = set()
         """Numbers of the reports that are not finished."""
         self._usage: Item = {}
@@ -210,7 +210,7 @@ class Organisation:
     def add(self, kind: Kind, **fields: Any) -> str:
         """Add one object, created now unless `fields` (neutral names) say otherwise; give its id."""
         with self.lock:
-            number = self.shelves[kind].add(self.now)
+            number = self.come(kind, self.now)
             self.set(kind, number, {"status": "completed"} | fields if kind == "reports" else fields)
             return spell(kind, number, self.ids)
 
@@ -243,8 +243,7 @@ class Organisation:
     def put_raw(self, kind: Kind, item: Item) -> None:
         """Add an object that is served word for word, however nasty, in lists and, by its `id`, in its detail."""
         with self.lock:
-            self.shelves[kind].raw[self.shelves[kind].add(self.now)] = item
-            self.version += 1
+            self.shelves[kind].raw[self.come(kind, self.now)] = item
 
     def set_usage(self, **fields: Any) -> None:
         """Fix fields of the usage, such as `ai_credits_used`."""
@@ -254,6 +253,11 @@ class Organisation:
 
     # By number, for the nights
 
+    def come(self, kind: Kind, at: datetime) -> int:
+        """Add one object that was created at `at`; give its number."""
+        self._changed(kind)
+        return self.shelves[kind].add(at)
+
     def set(self, kind: Kind, number: int, fields: Item) -> None:
         """Set neutral fields of one object by its number."""
         shelf = self.shelves[kind]
@@ -261,7 +265,7 @@ class Organisation:
             shelf.changed[number] = shelf.changed.get(number, {}) | fields
         if kind == "reports" and "status" in fields:
             (self.open.add if fields["status"] in content.OPEN else self.open.discard)(number)
-        self.version += 1
+        self._changed(kind)
 
     def set_gone(self, kind: Kind, number: int, gone: bool) -> None:
         """Take one object away by its number, or bring it back."""
@@ -270,6 +274,12 @@ class Organisation:
         if kind == "reports":
             unfinished = not gone and shelf.changed.get(number, {}).get("status") in content.OPEN
             (self.open.add if unfinished else self.open.discard)(number)
+        self._changed(kind)
+
+    def _changed(self, kind: Kind) -> None:
+        """Date a change: into the day that ends now, and a second after the one before, so that none looks like it."""
+        shelf = self.shelves[kind]
+        shelf.changed_at = max(self.now - _DAY, shelf.changed_at + timedelta(seconds=1))
         self.version += 1
 
     def _existing(self, kind: Kind, object_id: str | int) -> int:
