@@ -1,6 +1,7 @@
 """The sandbox over HTTP, as a client really sees it."""
 
 import asyncio
+import re
 import signal
 import subprocess
 import sys
@@ -240,6 +241,21 @@ def test_a_change_is_seen_at_once(calling):
         assert client.get("reports/").json() == before
         sandbox.organisation.edit_report(30, title="Fresh")
         assert client.get("reports/").json()["results"][0]["title"] == "Fresh"
+
+
+@pytest.mark.parametrize("spoken", PRESETS, ids=lambda spoken: spoken.name)
+def test_a_quiet_night_changes_nothing_in_a_list_but_the_signatures(calling, spoken):
+    def lists():
+        texts = [client.get(f"{word}/?page_size=100&limit=100").text for word in RESOURCES]
+        return texts, [re.sub(r"\?X-Expires=\d+&X-Signature=\w+", "", text) for text in texts]
+
+    with calling(spoken, reports=90) as (sandbox, client):
+        sandbox.organisation.advance(3)
+        before, before_unsigned = lists()
+        sandbox.organisation.advance(2, activity=0)
+        after, after_unsigned = lists()
+    assert after_unsigned == before_unsigned
+    assert [then == now for then, now in zip(before, after, strict=True)] == [False, True, True]
 
 
 def test_usage_and_the_organisation_are_told_under_each_dialects_own_paths(calling):
