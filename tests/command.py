@@ -73,7 +73,8 @@ class Customer:
 
     def __init__(self, folder, url, **settings):
         self.folder, self.warehouse = folder, folder / "warehouse.duckdb"
-        self._settings = {"base_url": url, "retry_wait": 0.05, "max_wait": 10, **settings}
+        # Every night reads the whole list, so that a fault on a late page is met and what is held is all of the truth.
+        self._settings = {"base_url": url, "retry_wait": 0.05, "max_wait": 10, "sweep_days": 1, **settings}
 
     def start(self, *words, **settings):
         """Start the command and give its process."""

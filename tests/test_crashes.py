@@ -122,7 +122,7 @@ def test_a_load_that_was_left_behind_is_finished_first_and_the_run_still_reads(c
     doomed = account.organisation.truth()["reports"][300]["id"]
     account.organisation.delete("reports", doomed)
     added = account.organisation.add_report(title="Written after the crash")
-    second = customer.run()
+    second = customer.run("run", "--json", "--sweep")
     assert (second.code, second.report["notes"]) == (0, [FINISHED_FIRST])
     assert_agrees(customer, account)
     assert added in customer.ids("reports")
