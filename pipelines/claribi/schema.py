@@ -288,7 +288,7 @@ EXPORT_RUNS: Final = Table(
         _column("trigger", "text", "What started it: schedule, hand, backfill."),
         _column("started_at", "timestamp", "When it began."),
         _column("finished_at", "timestamp", "When its last page had been read."),
-        _column("outcome", "text", "done, partial or saved (stopped by a limit, place kept)."),
+        _column("outcome", "text", "done, partial, refused, or later (ended early by a limit or by hand)."),
         _column("requests", "bigint", "Calls made to clariBI."),
         _column("waited_s", "double", "Seconds spent waiting for rate limits."),
         _column("rows", "json", "Rows per table."),

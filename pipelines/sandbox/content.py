@@ -14,6 +14,9 @@ OPEN = ("pending", "generating")
 FINAL = ("completed",) * 17 + ("failed",) * 2 + ("cancelled",)
 """States in which reports end, as often as they do."""
 
+SERIES = (("Daily sales", 1), ("Weekly review", 7))
+"""Titles of scheduled reports, and every how many nights they come."""
+
 _RHYTHMS = (("Daily", 1), ("Weekly", 7), ("Weekly", 7), ("Monthly", 30), ("Quarterly", 91))
 _TOPICS = (
     ("revenue", "Where the money came from, and where it went missing.", "EUR"),
@@ -125,6 +128,12 @@ def report(draw: Draw, object_id: str, created_at: datetime, sources: int, known
         "download_url": f"{FILES}/reports/{object_id}.{output_format}" if completed else None,
     }
     return made | known if known else made
+
+
+def scheduled(title: str, at: datetime, days: int) -> Item:
+    """What sets a scheduled report apart: its title, and the `days` before `at` that it is about."""
+    day = at.date()
+    return {"title": title, "period_start": day - timedelta(days=days), "period_end": day - timedelta(days=1)}
 
 
 def _insights(draw: Draw, topic: str, region: str, unit: str) -> list[Item]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipelines.sandbox import content
+from pipelines.sandbox.content import Item
 from pipelines.sandbox.draw import Draw
 from pipelines.sandbox.ids import spell
 
@@ -64,12 +66,27 @@ def _add(organisation: Organisation, draw: Draw, activity: float) -> list[int]:
     # The last half hour stays free: a report takes minutes to make and must not be completed in the future.
     step = timedelta(hours=23.5) / (count + 1)
     yesterday = organisation.now - timedelta(days=1)
-    moments = [(yesterday + step * (place + 1)).replace(microsecond=0) for place in range(count)]
-    added = [organisation.come("reports", moment) for moment in moments]
+    ordinary = [((yesterday + step * (place + 1)).replace(microsecond=0), Item()) for place in range(count)]
+    added = []
+    for moment, fields in sorted([*ordinary, *_scheduled(organisation)], key=itemgetter(0)):
+        added.append(organisation.come("reports", moment))
+        organisation.set("reports", added[-1], fields)
     for number in added[-12:]:
         if draw.chance(0.4):
             organisation.set("reports", number, {"status": draw.pick(content.OPEN)})
     return added
+
+
+def _scheduled(organisation: Organisation) -> list[tuple[datetime, Item]]:
+    """The reports that the schedule made on the day that has just ended, about the days before it."""
+    if not organisation.series:
+        return []
+    day = organisation.now - timedelta(days=1)
+    return [
+        (day + timedelta(hours=6), content.scheduled(title, day, days))
+        for title, days in content.SERIES
+        if organisation.nights % days == 0
+    ]
 
 
 def _edit(organisation: Organisation, draw: Draw, activity: float) -> list[int]:

@@ -104,6 +104,7 @@ class Organisation:
         start: datetime = datetime(2026, 1, 1, tzinfo=UTC),
         plan: str = "enterprise",
         history_days: int = 365,
+        series: bool = True,
     ) -> None:
         self.seed = seed
         self.start = start.astimezone(UTC)
@@ -113,6 +114,8 @@ class Organisation:
         """Nights that have passed."""
         self.version = 0
         """Grows with every change."""
+        self.series = series
+        """Whether nights bring the scheduled reports, too; turn it off and their titles stop arriving."""
         self.ids: Ids = ids
         """May be changed at any time: the objects stay, their ids are spelled anew."""
         self.plan = plan

@@ -160,7 +160,8 @@ def _told(look: _Look, listed_in_part: bool) -> tuple[str, str]:
             return "has vanished", f"clariBI does not show it any more, since {since}. {synced} {why}"
         case "never synced":
             step = f'Look at it in clariBI. {_OWN_LIMIT}: "never" where no sync time is to be expected.'
-            return "has never synced", f"It has brought no data, which is too long since {since}. {step}"
+            allowed = f"the {look.stale_after_h:g} hours that are allowed, which were over at {since}"
+            return "has never synced", f"It has brought no data within {allowed}. {step}"
     age = span(look.now - look.synced_at) if look.synced_at else ""
     step = f'Look at its schedule in clariBI. {_OWN_LIMIT}; an uploaded file has no schedule: "never".'
     return f"has not synced for {age}", f"{synced} {look.stale_after_h:g} hours are allowed. {step}"

@@ -110,9 +110,9 @@ def _overdue(rhythm: Rhythm) -> Finding:
         severity="warning",
         title=f"Report {label(rhythm.title, 'without a title')} has not come",
         text=(
-            f"It came every {span(rhythm.gap)}, {rhythm.times} times in a row or nearly so, the last time at "
-            f"{stamp(rhythm.last)}; the next one was due around {stamp(expected)}. Look at its schedule in clariBI: "
-            "it may be paused, failed, or renamed."
+            f"It came every {span(rhythm.gap)} ({rhythm.times} times were looked at), the last time at "
+            f"{stamp(rhythm.last)}; the next one was due around {stamp(expected)}. Look at its schedule in clariBI: it "
+            "may be paused, failed, or renamed."
         ),
         since=expected,
     )
@@ -125,7 +125,7 @@ def _failed(reports: pd.DataFrame, runs: pd.DataFrame, now: datetime) -> Iterato
     failed = failed[failed["at"] > _news_since(runs, now)].sort_values("at")
     completed = reports[(reports["status"] == "completed") & reports["title"].isin(set(failed["title"].dropna()))]
     came_again = completed.groupby("title")["created_at"].max()
-    mended = failed["title"].map(came_again) > failed["created_at"]
+    mended = came_again.reindex(failed["title"]).set_axis(failed.index) > failed["created_at"]
     for row in records(failed[~mended]):
         where = f"Open it in clariBI ({row['web_url']})" if row["web_url"] else "Open it in clariBI"
         yield Finding(
