@@ -37,6 +37,7 @@ LATE: Final = 1.5
 GIVEN_UP: Final = 4
 """A title that stays away for so many usual gaps after it was due, and longer than a week, was stopped on purpose."""
 _DAILY: Final = timedelta(days=2)
+_WEEKEND: Final = {5, 6}
 
 
 class Rhythm(NamedTuple):
@@ -91,8 +92,8 @@ def _rhythm(title: str, times: list[datetime]) -> Rhythm | None:
         return None
     gap = timedelta(seconds=usual)
     due = times[-1] + LATE * gap
-    weekdays = {at.weekday() for at in times}
-    while gap < _DAILY and due.weekday() not in weekdays:  # a daily one that never comes on a Sunday is not late then
+    off = _WEEKEND - {at.weekday() for at in times}
+    while gap < _DAILY and due.weekday() in off:  # a daily one that never comes on a Sunday is not late then
         due += timedelta(days=1)
     return Rhythm(title, times[-1], gap, len(times), due)
 
