@@ -283,7 +283,7 @@ states = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(states, st.integers(-5, 200), st.sampled_from([1, 26, 500])), min_size=1, max_size=6))
 def test_whatever_happens_a_second_look_finds_nothing_new(story):
     """Clocks that jump back and limits that change included."""

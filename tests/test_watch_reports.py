@@ -217,7 +217,7 @@ arrived = st.tuples(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(arrived, max_size=25))
 def test_no_history_of_reports_breaks_the_rules(history):
     reports = [report(place, status, NOW - ago * DAY, title) for place, (title, status, ago) in enumerate(history)]

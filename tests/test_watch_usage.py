@@ -2,7 +2,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.claribi.schema import ORGANIZATION, USAGE
@@ -247,6 +247,7 @@ def test_the_sandbox_runs_short_and_begins_anew():
     assert found[31] == []
 
 
+@settings(deadline=None)
 @given(
     rate=st.floats(1, 50),
     wobble=st.lists(st.floats(-0.4, 0.4), min_size=3, max_size=31),
@@ -260,6 +261,7 @@ def test_the_estimate_lies_near_the_true_rate_and_within_its_own_error(rate, wob
     assert found.latest is None or found.exhausted_on <= found.latest
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 2000), min_size=1, max_size=90), st.integers(1, 2000))
 def test_no_history_breaks_the_rules(counts, limit):
     for finding in look(counted(*counts, limit=limit)):

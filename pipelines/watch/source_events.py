@@ -70,7 +70,9 @@ def changes(source: Row, last: Last, stale_after_h: float, now: datetime) -> dic
     if source.get("deleted_at"):
         told = [_gone(source, last, now)]
     else:
-        told = [_here(source, last), _condition(source, last), _freshness(source, last, stale_after_h, now)]
+        here = _here(source, last)
+        came_at = now if here else last["presence"]["at"]
+        told = [here, _condition(source, last), _freshness(source, last, came_at, stale_after_h, now)]
     rows = [_row(source, change, last, now) for change in told if change]
     return {_ASPECTS[row["event"]]: row for row in rows}
 
@@ -98,9 +100,9 @@ def _condition(source: Row, last: Last) -> _Change | None:
     return _Change(event, at, f"Its status is {status or 'not told'}.")
 
 
-def _freshness(source: Row, last: Last, stale_after_h: float, now: datetime) -> _Change | None:
+def _freshness(source: Row, last: Last, came_at: datetime, stale_after_h: float, now: datetime) -> _Change | None:
     synced_at = source.get("last_synced_at")
-    start = synced_at or source.get("created_at") or (last["presence"]["at"] if "presence" in last else now)
+    start = synced_at or source.get("created_at") or came_at
     stale = (now - start) / _HOUR > stale_after_h
     if stale == (event_in(last, "freshness") == "stale"):
         return None
