@@ -75,6 +75,33 @@ def test_thirty_nights_show_everything_that_can_happen():
     assert (moved, statuses[0] != statuses[1]) == (True, True)
 
 
+def test_scheduled_reports_come_every_night_and_every_seventh_about_the_time_before():
+    organisation = Organisation(reports=60)
+    came = {"Daily sales": [], "Weekly review": []}
+    for night in organisation.advance(21):
+        for number in map(int, night.added):
+            report = organisation.item("reports", number)
+            if report["title"] in came:
+                came[report["title"]].append((report["created_at"], report["period_start"], report["period_end"]))
+    mornings = [organisation.start + timedelta(days=day, hours=6) for day in range(21)]
+    assert came["Daily sales"] == [
+        (at, at.date() - timedelta(days=1), at.date() - timedelta(days=1)) for at in mornings
+    ]
+    assert came["Weekly review"] == [
+        (at, at.date() - timedelta(days=7), at.date() - timedelta(days=1)) for at in mornings[6::7]
+    ]
+
+
+def test_scheduled_reports_can_stop_arriving():
+    organisation = Organisation(reports=60)
+    organisation.advance(2)
+    organisation.series = False
+    organisation.advance(2)
+    titles = [report["title"] for report in organisation.truth()["reports"]]
+    assert titles.count("Daily sales") == 2
+    assert "Daily sales" not in {report["title"] for report in Organisation(series=False).truth()["reports"]}
+
+
 def test_nothing_is_dated_in_the_future():
     organisation = Organisation(reports=400)
     organisation.advance(20)
@@ -125,6 +152,18 @@ def test_credits_grow_with_the_month_and_begin_anew():
         organisation.advance(activity=0)
     assert used[:31] == sorted(used[:31])
     assert used[31] == 0 < used[30] < 5000
+
+
+def test_a_month_on_the_professional_plan_spends_four_fifths_of_its_credits_before_it_ends():
+    organisation = Organisation(reports=1, plan="professional")
+    shares = []
+    for _ in range(31):
+        usage = organisation.usage()
+        shares.append(usage["ai_credits_used"] / usage["ai_credits_limit"])
+        organisation.advance(activity=0)
+    steps = [later - earlier for earlier, later in pairwise(shares)]
+    assert 0.01 < min(steps) < max(steps) < 0.05
+    assert (shares[0], sum(share < 0.8 for share in shares), shares[-1] < 1) == (0, 26, True)
 
 
 def test_a_million_reports_cost_nothing_until_they_are_read(monkeypatch):

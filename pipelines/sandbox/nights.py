@@ -100,7 +100,8 @@ def _edit(organisation: Organisation, draw: Draw, activity: float) -> list[int]:
             continue
         edited.add(number)
         report = organisation.item("reports", number)
-        if draw.chance(0.6):
+        # Nobody renames what the schedule makes anew.
+        if draw.chance(0.6) and report["title"] not in dict(content.SERIES):
             organisation.set("reports", number, {"title": f"{report['title']} (revised)"})
         else:
             organisation.set("reports", number, {"completed_at": _at(organisation, draw)})
