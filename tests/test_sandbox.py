@@ -797,7 +797,8 @@ import sys
 from pipelines.sandbox import run_sandbox
 def ready(running):
     print(running.url, running.sandbox.account.key, flush=True)
-run_sandbox("v1", 0, reports=40, nights=1, details_in_list=True, limit=7, on_ready=ready)
+options = {"details_in_list": True, "limit": 7, "daily": 1, "validators": "etag"}
+run_sandbox("v1", 0, reports=40, nights=1, **options, on_ready=ready)
 print("bye", flush=True)
 """
 
@@ -806,11 +807,12 @@ def test_it_runs_in_the_foreground_until_it_is_interrupted():
     with subprocess.Popen([sys.executable, "-c", FOREGROUND], stdout=subprocess.PIPE, text=True) as process:
         try:
             url, key = process.stdout.readline().split()
-            answer = httpx.get(f"{url}/api/v1/reports/", headers=headers("bearer", key))
+            answer, spent = (httpx.get(f"{url}/api/v1/reports/", headers=headers("bearer", key)) for _ in range(2))
             process.send_signal(signal.SIGINT)
             rest, _ = process.communicate(timeout=20)
         finally:
             process.kill()
     assert (answer.status_code, answer.headers["x-ratelimit-limit"]) == (200, "7")
+    assert (spent.status_code, "etag" in answer.headers) == (429, True)
     assert "insights" in answer.json()["data"][0]
     assert (rest, process.returncode) == ("bye\n", 0)

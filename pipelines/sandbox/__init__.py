@@ -19,6 +19,7 @@ from pipelines.sandbox.app import Call, Sandbox
 from pipelines.sandbox.organisation import Organisation
 from pipelines.sandbox.server import Running, run_sandbox, serve
 from pipelines.sandbox.spoken import DIALECTS, KB, OFFSET, V1, Spoken
+from pipelines.sandbox.validators import Validators
 
 __all__ = [
     "DIALECTS",
@@ -32,6 +33,7 @@ __all__ = [
     "Running",
     "Sandbox",
     "Spoken",
+    "Validators",
     "faults",
     "run_sandbox",
     "serve",

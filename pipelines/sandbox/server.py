@@ -14,6 +14,7 @@ from pipelines.sandbox.access import Limits
 from pipelines.sandbox.app import Sandbox
 from pipelines.sandbox.organisation import Organisation
 from pipelines.sandbox.spoken import DIALECTS
+from pipelines.sandbox.validators import Validators
 
 _START_S, _STOP_S, _TICK_S = 20.0, 10.0, 0.1
 
@@ -106,12 +107,14 @@ def run_sandbox(
     nights: int = 0,
     details_in_list: bool | None = None,
     limit: int = 5000,
+    daily: int | None = None,
+    validators: Validators = "none",
     latency_s: float = 0.0,
     on_ready: Callable[[Running], None] = lambda _: None,
 ) -> None:
     """Serve one dialect (`kb`, `v1`, `offset`) in the foreground until Ctrl-C.
 
-    `nights` have passed before the first call; `on_ready` is told once calls are answered. Raises `ValueError` for a
+    `nights` have passed before the first call; `limit` counts calls an hour, `daily` calls a UTC day; `on_ready` is told once calls are answered. Raises `ValueError` for a
     dialect that does not exist and `OSError` for a port that is taken.
     """
     if dialect not in DIALECTS:
@@ -119,8 +122,8 @@ def run_sandbox(
     spoken = DIALECTS[dialect]
     if details_in_list is not None:
         spoken = replace(spoken, details_in_list=details_in_list)
-    sandbox = Sandbox(spoken, Organisation(reports=reports), limits=Limits(limit=limit))
-    sandbox.latency_s = latency_s
+    sandbox = Sandbox(spoken, Organisation(reports=reports), limits=Limits(limit=limit, daily=daily))
+    sandbox.latency_s, sandbox.validators = latency_s, validators
     sandbox.organisation.advance(nights)
     listener = _listen(host, port)
     running = Running(sandbox, _url(listener))
