@@ -114,8 +114,9 @@ def run_sandbox(
 ) -> None:
     """Serve one dialect (`kb`, `v1`, `offset`) in the foreground until Ctrl-C.
 
-    `nights` have passed before the first call; `limit` counts calls an hour, `daily` calls a UTC day; `on_ready` is told once calls are answered. Raises `ValueError` for a
-    dialect that does not exist and `OSError` for a port that is taken.
+    `nights` have passed before the first call; `limit` counts calls an hour, `daily` calls a UTC day; `on_ready` is
+    told once calls are answered. Raises `ValueError` for a dialect that does not exist and `OSError` for a port that is
+    taken.
     """
     if dialect not in DIALECTS:
         raise ValueError(f"no dialect is called {dialect!r}; known are {', '.join(DIALECTS)}")
