@@ -34,8 +34,10 @@ class Course:
         self._run, self._table = run, table
         self._memory: dict[str, Any] = dict(run.state.get(table.name, {})) if table.final_statuses else {}
         mark, self._wanted = self._memory.get("mark"), wanted(run, table)
+        self._shape = Shape.from_state(self._memory.get("shape"))
         whole = run.sweep or run.allow_shrink or run.switched or self._wanted != self._memory.get("wanted")
-        self.early = bool(mark) and not whole and not self._sweep_is_due()
+        fit = bool(mark and self._shape and self._shape.leads_to_the_newest)
+        self.early = fit and not whole and not self._sweep_is_due()
         """Whether the walk ends where it reaches what is known."""
         self.known_before = datetime.fromisoformat(mark) - OVERLAP if mark and self.early else None
         """Reports created before this moment, UTC, are read until a page of them is known; None: all are read."""
@@ -47,9 +49,8 @@ class Course:
         """The walk over the list, begun where it is to begin."""
         if not self.early:
             return Walk(self._run.client, self._table.name)
-        shape = Shape.from_state(self._memory.get("shape"))
         # One page at a time: the next one may not be needed.
-        return Walk(self._run.client, self._table.name, shape=shape, newest_first=True, in_flight=1)
+        return Walk(self._run.client, self._table.name, shape=self._shape, newest_first=True, in_flight=1)
 
     def reached(self, items: Collection[Mapping[str, Any]], walk: Walk) -> bool:
         """Take a page in, and say whether nothing new can follow it.

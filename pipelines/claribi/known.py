@@ -14,22 +14,23 @@ class Known:
 
     def __init__(self, held: Held, table: str) -> None:
         rows = held.read(table)
-        names = [name for name in ("id", "status", "deleted_at") if rows is not None and name in rows.schema.names]
-        parts = [piece.select(names) for piece in rows] if rows is not None else []
-        found = pa.Table.from_batches(parts) if parts else None
-        if found is not None and "deleted_at" in names:
-            found = found.filter(pc.is_null(found["deleted_at"]))
-        self._rows = found.select([name for name in names if name != "deleted_at"]) if found is not None else None
+        self._rows: pa.Table | None = None
+        if rows is not None:
+            names = [name for name in ("id", "status", "deleted_at") if name in rows.schema.names]
+            found = pa.Table.from_batches(
+                [piece.select(names) for piece in rows], pa.schema(map(rows.schema.field, names))
+            )
+            self._rows = found.filter(pc.is_null(found["deleted_at"])) if "deleted_at" in names else found
 
     def has_all(self, items: Iterable[Mapping[str, Any]]) -> bool:
-        """Whether each of these objects is there, in the status that it has now."""
-        now = {str(item["id"]): item.get("status") for item in items}
+        """Whether each of these objects is there, in the status that it has now.
+
+        Where the destination was told to take no statuses, being there is enough.
+        """
         if self._rows is None:
-            return not now
+            return False
+        now = {str(item["id"]): item.get("status") for item in items}
         there = self._rows.filter(pc.is_in(self._rows["id"], value_set=pa.array(list(now), pa.string())))
-        held = (
-            dict(zip(*(column.to_pylist() for column in there.columns), strict=True))
-            if "status" in (there.schema.names)
-            else {one: now.get(one) for one in there["id"].to_pylist()}
-        )
-        return all(one in held and held[one] == status for one, status in now.items())
+        ids = there["id"].to_pylist()
+        statuses = there["status"].to_pylist() if "status" in there.schema.names else map(now.get, ids)
+        return dict(zip(ids, statuses, strict=True)) == now

@@ -34,6 +34,11 @@ class Shape:
         """Whether the list has the oldest objects first, more than a page of them, and can be read from its end."""
         return self.order == "oldest" and self.numbered and self.rows > 0 and (self.total or 0) > self.rows
 
+    @property
+    def leads_to_the_newest(self) -> bool:
+        """Whether a walk can begin with the newest objects; a list of one moment may turn out to be like that."""
+        return self.order in ("newest", "unknown") or self.reversible
+
     def to_state(self) -> dict[str, Any]:
         """What is remembered from run to run."""
         return asdict(self)

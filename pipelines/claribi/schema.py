@@ -71,12 +71,13 @@ def _column(name: str, kind: Kind, about: str, *fields: str) -> Column:
     return Column(name, kind, about, fields or (name,))
 
 
-def _ours(name: str, kind: Kind, about: str) -> Column:
+def ours(name: str, kind: Kind, about: str) -> Column:
+    """A column that no answer fills."""
     return Column(name, kind, about, ())
 
 
-_DELETED = _ours("deleted_at", "timestamp", "When the export found it gone from clariBI; null while it is there.")
-_EXTRA = _ours(EXTRA, "json", "What has no column of its own: misfits, twins and unknown parts, under their own names.")
+_DELETED = ours("deleted_at", "timestamp", "When the export found it gone from clariBI; null while it is there.")
+_EXTRA = ours(EXTRA, "json", "What has no column of its own: misfits, twins and unknown parts, under their own names.")
 
 REPORT_INSIGHTS: Final = Table(
     name="report_insights",
@@ -87,8 +88,8 @@ REPORT_INSIGHTS: Final = Table(
     name_field="kind",
     bare_field="text",
     columns=(
-        _ours("report_id", "text", "The report, as `reports.id`."),
-        _ours("position", "bigint", "Place in the report, from 0."),
+        ours("report_id", "text", "The report, as `reports.id`."),
+        ours("position", "bigint", "Place in the report, from 0."),
         _column("kind", "text", "What sort of block it is.", "kind", "type"),
         _column("title", "text", "The block's heading.", "title", "heading", "name"),
         _column("text", "text", "The block's words.", "text", "content", "body"),
@@ -127,11 +128,11 @@ WIDGET_HISTORY: Final = Table(
     about="The value of each single-number widget, one row a day: the series that clariBI does not keep.",
     key=("dashboard_id", "widget_id", "captured_on"),
     columns=(
-        _ours("dashboard_id", "text", "The dashboard, as `dashboards.id`."),
-        _ours("widget_id", "text", "The widget, as `dashboard_widgets.widget_id`."),
-        _ours("captured_on", "date", "The day of the run that read it, UTC."),
-        _ours("value", "double", "The value on that day."),
-        _ours("target", "double", "The target on that day."),
+        ours("dashboard_id", "text", "The dashboard, as `dashboards.id`."),
+        ours("widget_id", "text", "The widget, as `dashboard_widgets.widget_id`."),
+        ours("captured_on", "date", "The day of the run that read it, UTC."),
+        ours("value", "double", "The value on that day."),
+        ours("target", "double", "The target on that day."),
     ),
 )
 
@@ -145,9 +146,9 @@ DASHBOARD_WIDGETS: Final = Table(
     bare_field="value",
     by_day=WIDGET_HISTORY,
     columns=(
-        _ours("dashboard_id", "text", "The dashboard, as `dashboards.id`."),
+        ours("dashboard_id", "text", "The dashboard, as `dashboards.id`."),
         _column("widget_id", "text", "clariBI's id; `#` and the position for a widget without one.", "id", "widget_id"),
-        _ours("position", "bigint", "Place on the dashboard, from 0."),
+        ours("position", "bigint", "Place on the dashboard, from 0."),
         _column("type", "text", "kpi, line_chart and so on.", "type", "widget_type", "kind"),
         _column("title", "text", "The widget's heading.", "title", "name"),
         _column("value", "double", "The number of a single-number widget."),
@@ -220,7 +221,7 @@ USAGE: Final = Table(
     about="What the plan allows and what is used of it, one row a run.",
     key=("captured_at",),
     columns=(
-        _ours("captured_at", "timestamp", "When the run read it."),
+        ours("captured_at", "timestamp", "When the run read it."),
         _column("ai_credits_used", "bigint", "Credits spent in this billing month."),
         _column("ai_credits_limit", "bigint", "Credits the plan gives a month."),
         _column(

@@ -243,9 +243,8 @@ class Walk:
         else:
             number = max(0, shape.total - start["left"]) // shape.rows + 1
         for _ in range(2):
-            page = self._read(
-                "", self._sizes | {"page": number, "offset": (number - 1) * (shape.rows if shape else 100)}
-            )
+            offset = (number - 1) * (shape.rows if shape else self._page_size)
+            page = self._read("", self._sizes | {"page": number, "offset": offset})
             if not shape or page.total is None or "left" not in start:
                 break
             # Objects that came or went since then have moved the place.

@@ -6,14 +6,10 @@ import pandas as pd
 import pyarrow as pa
 
 from pipelines.claribi.columns import ARROW
-from pipelines.claribi.schema import Column, Kind, Table
+from pipelines.claribi.schema import Table, ours
 
 Row = dict[str, Any]
 """One row by column; null is None, a timestamp an aware datetime in UTC."""
-
-
-def _ours(name: str, kind: Kind, about: str) -> Column:
-    return Column(name, kind, about, ())
 
 
 DATA_SOURCE_EVENTS: Final = Table(
@@ -21,13 +17,13 @@ DATA_SOURCE_EVENTS: Final = Table(
     about="What happened to each data source: the history that clariBI does not keep.",
     key=("data_source_id", "at", "event"),
     columns=(
-        _ours("data_source_id", "text", "The data source, as `data_sources.id`."),
-        _ours("at", "timestamp", "When it happened, as exactly as the export can tell."),
-        _ours("event", "text", "appeared, error, recovered, stale, fresh, vanished, returned or paused."),
-        _ours("name", "text", "The source's name at that time."),
-        _ours("status", "text", "clariBI's own word for its state at that time."),
-        _ours("last_synced_at", "timestamp", "When it had last brought data."),
-        _ours("about", "text", "The event as a sentence."),
+        ours("data_source_id", "text", "The data source, as `data_sources.id`."),
+        ours("at", "timestamp", "When it happened, as exactly as the export can tell."),
+        ours("event", "text", "appeared, error, recovered, stale, fresh, vanished, returned or paused."),
+        ours("name", "text", "The source's name at that time."),
+        ours("status", "text", "clariBI's own word for its state at that time."),
+        ours("last_synced_at", "timestamp", "When it had last brought data."),
+        ours("about", "text", "The event as a sentence."),
     ),
 )
 
@@ -36,16 +32,16 @@ ALERTS: Final = Table(
     about="What was found wrong, since when, who was told, and when it was well again.",
     key=("rule", "subject", "raised_at"),
     columns=(
-        _ours("rule", "text", "Which rule found it, such as usage or source_error."),
-        _ours("subject", "text", "What it is about, such as ai_credits or data_sources/12."),
-        _ours("raised_at", "timestamp", "When it was first found."),
-        _ours("severity", "text", "warning or critical."),
-        _ours("title", "text", "The finding in one line."),
-        _ours("text", "text", "What happened, since when, and the next step."),
-        _ours("since", "timestamp", "Since when it has been so; null where nobody knows."),
-        _ours("last_told_at", "timestamp", "When people were last told; null while nobody could be."),
-        _ours("cleared_at", "timestamp", "When it was no longer found; null while it is open."),
-        _ours("cleared_told_at", "timestamp", "When people were told of that; null while nobody could be."),
+        ours("rule", "text", "Which rule found it, such as usage or source_error."),
+        ours("subject", "text", "What it is about, such as ai_credits or data_sources/12."),
+        ours("raised_at", "timestamp", "When it was first found."),
+        ours("severity", "text", "warning or critical."),
+        ours("title", "text", "The finding in one line."),
+        ours("text", "text", "What happened, since when, and the next step."),
+        ours("since", "timestamp", "Since when it has been so; null where nobody knows."),
+        ours("last_told_at", "timestamp", "When people were last told; null while nobody could be."),
+        ours("cleared_at", "timestamp", "When it was no longer found; null while it is open."),
+        ours("cleared_told_at", "timestamp", "When people were told of that; null while nobody could be."),
     ),
 )
 
