@@ -32,7 +32,7 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 from destinations.duckdb_file import drop_if_empty, wait_until_free
 from destinations.errors import ColumnTypeChanged, DestinationError, LoadFailed, StoreUnusable
 from pipelines.claribi import ALWAYS, READERS, check_choice, claribi_source
-from pipelines.claribi.errors import ClaribiError, SettingError
+from pipelines.claribi.errors import ClaribiError, ExtraMissing, SettingError
 from pipelines.claribi.run import Run
 from pipelines.claribi.settings import ClaribiSettings
 from pipelines.destination_rows import DestinationRows
@@ -46,7 +46,16 @@ KEPT_S = 86_400.0
 DUCKDB_LIMITS = {"memory_limit": "300MB", "threads": 2}
 """DuckDB takes most of a machine's memory unless it is told not to; beyond this it works on disk. A million reports
 are merged within it."""
-EXTRAS = {"starlette": "sandbox", "uvicorn": "sandbox", "gspread": "sheets"}
+EXTRAS = {
+    "apprise": "watch",
+    "google": "sheets",
+    "gspread": "sheets",
+    "jinja2": "watch",
+    "starlette": "sandbox",
+    "uvicorn": "sandbox",
+    "vl_convert": "watch",
+    "xlsxwriter": "watch",
+}
 """Modules that only some users need, and the extra that brings them."""
 
 DEFAULTS = {
@@ -186,10 +195,12 @@ def explain(error: BaseException, destination: str) -> ClaribiError | Destinatio
         if isinstance(link, ClaribiError | DestinationError):
             return link
     for link in chain:
+        if isinstance(link, ModuleNotFoundError) and (module := (link.name or "").partition(".")[0]) in EXTRAS:
+            return ExtraMissing(module, EXTRAS[module])
+        if isinstance(link, MissingDependencyException) and "dlt[postgres]" in link.dependencies:
+            return ExtraMissing("psycopg2", "postgres")
         if isinstance(link, ConfigurationException | MissingDependencyException):
             return SettingError("--destination", f"{destination} cannot be used: {link}")
-        if isinstance(link, ModuleNotFoundError) and link.name in EXTRAS:
-            return SettingError("--destination", f"needs more: pip install 'claribi-export[{EXTRAS[link.name]}]'")
     if any(isinstance(link, DestinationException) for link in chain):
         return LoadFailed(destination, _first_line(chain[-1]))
     if any(isinstance(link, PipelineStepFailed) and link.step == "sync" for link in chain):

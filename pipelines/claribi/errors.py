@@ -2,6 +2,7 @@
 
     ClaribiError
     ├── SettingError          exit 2   a setting is missing or cannot work
+    ├── ExtraMissing          exit 2   what was asked for needs packages that are not installed
     ├── Unreachable           exit 1   no answer, or only errors, after the last try
     ├── CallFailed            exit 1   one call was answered with an error that trying again does not mend
     │   └── NotFound          exit 1   there is no such object, or no such list
@@ -45,6 +46,18 @@ class SettingError(ClaribiError):
         self.name = name
         typed = name.startswith(("--", ".")) or "__" in name
         super().__init__(f"{name if typed else ENV_PREFIX + name.upper()} {problem}")
+
+
+class ExtraMissing(ClaribiError):
+    """What was asked for needs packages that a plain install leaves out; `extra` brings them."""
+
+    exit_code = 2
+
+    def __init__(self, package: str, extra: str) -> None:
+        self.package, self.extra = package, extra
+        super().__init__(
+            f"This needs {package}, which a plain install leaves out: pip install 'claribi-export[{extra}]'"
+        )
 
 
 class Unreachable(ClaribiError):
