@@ -45,6 +45,10 @@ check: lint test ## Everything a change must pass: lint and test
 bench: setup ## Measure speed and memory beside other ways of doing it
 	$(BIN)/python -m benchmarks
 
+.PHONY: docs
+docs: setup ## Write the pages that follow from the code and the lock: docs/tables.md, docs/licences.md
+	$(BIN)/python -m docs.generate
+
 .PHONY: build
 build: setup ## Build the wheel and the source archive into dist/
 	$(BIN)/uv build --no-build-isolation --python $(BIN)/python
