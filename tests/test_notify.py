@@ -50,7 +50,7 @@ def test_a_mail_arrives_as_text_and_as_html():
         assert sent(office.url()) == []
     (mail,) = office.mails
     assert mail.to == ["ops@example.com"]
-    assert mail.message["Subject"] == MESSAGE.subject == "clariBI Acme: 1 problem, 1 recovered"
+    assert mail.message["Subject"] == MESSAGE.subject == "clariBI Acme: 1 problem, 1 gone"
     assert mail.message["From"] == "nightly@example.com"
     assert mail.message.get_content_type() == "multipart/alternative"
     assert mail.part("html") == MESSAGE.html.strip()
@@ -115,7 +115,7 @@ def test_csv_files_arrive_one_a_table():
 
 def test_a_mail_of_many_lines_arrives_whole():
     notices = [
-        Notice("raised", Finding("r", f"s/{n}", "warning", f"Source {n} is in error", "x" * 200), NIGHT)
+        Notice("raised", Finding(f"r{n}", f"s/{n}", "warning", f"Source {n} is in error", "x" * 200), NIGHT)
         for n in range(500)
     ]
     message = compose("Acme", None, notices)

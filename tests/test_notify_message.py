@@ -17,8 +17,8 @@ FAILED = RunWord("20261124T030405Z-abc", "failed", 3, ("clariBI refused the key.
 GOOD = RunWord("20261124T030405Z-abc", "done", 0, ("csv_files: 3 files written.",))
 
 
-def notice(kind="raised", title="AI credits are at 96 %", severity="warning", text="96 of 100.", since=None):
-    return Notice(kind, Finding("rule", title, severity, title, text, since), EARLIER)
+def notice(kind="raised", title="AI credits are at 96 %", severity="warning", text="96 of 100.", since=None, rule="r"):
+    return Notice(kind, Finding(rule, title, severity, title, text, since), EARLIER)
 
 
 def test_the_forms_of_a_message():
@@ -33,10 +33,10 @@ def test_the_forms_of_a_message():
         ],
         Attached((), ("claribi.xlsx: reports (2 rows).",)),
     )
-    assert message.subject == "clariBI Acme: the export failed, 2 problems, 1 still there, 1 recovered"
+    assert message.subject == "clariBI Acme: the export failed, 2 problems, 1 still there, 1 gone"
     assert message.level == "failure"
     assert message.text == (
-        """clariBI Acme: the export failed, 2 problems, 1 still there, 1 recovered
+        """clariBI Acme: the export failed, 2 problems, 1 still there, 1 gone
 
 THE EXPORT
 
@@ -61,7 +61,7 @@ STILL SO
   96 of 100.
   Since 2026-11-20 01:00 UTC.
 
-WELL AGAIN
+NO LONGER SO
 
 * CRM was in error
   It had been so since 2026-11-20 01:00 UTC.
@@ -76,7 +76,7 @@ ATTACHED
 New: AI credits are at 96 %
 New: Sheets is stale
 Still so: Sales is overdue
-Well again: CRM was in error"""
+No longer so: CRM was in error"""
     )
     assert texts(message.html)[:6] == [
         message.subject,
@@ -92,10 +92,10 @@ Well again: CRM was in error"""
     ("run", "notices", "subject", "level"),
     [
         (GOOD, [notice()], "clariBI Acme: AI credits are at 96 %", "warning"),
-        (GOOD, [notice("cleared")], "clariBI Acme: well again: AI credits are at 96 %", "success"),
+        (GOOD, [notice("cleared")], "clariBI Acme: no longer so: AI credits are at 96 %", "success"),
         (None, [notice("reminded", severity="critical")], "clariBI Acme: AI credits are at 96 %", "failure"),
         (GOOD, [notice(), notice()], "clariBI Acme: 2 problems", "warning"),
-        (GOOD, [notice("cleared", severity="critical")] * 2, "clariBI Acme: 2 recovered", "success"),
+        (GOOD, [notice("cleared", severity="critical")] * 2, "clariBI Acme: 2 gone", "success"),
         (GOOD, [notice("reminded")] * 2, "clariBI Acme: 2 still there", "warning"),
         (FAILED, [], "clariBI Acme: the export failed", "failure"),
         (FAILED, [notice()], "clariBI Acme: the export failed, 1 problem", "failure"),
@@ -131,12 +131,28 @@ def test_the_digest_stands_at_the_end_of_the_mail():
 
 
 def test_many_notices_are_counted_where_a_chat_takes_no_more():
-    message = compose("Acme", None, [notice(title=f"Source {n} {'is in error ' * 5}") for n in range(300)])
+    notices = [notice(title=f"Source {n} {'is in error ' * 5}", rule=f"rule {n}") for n in range(300)]
+    message = compose("Acme", None, notices)
     *lines, last = message.short.splitlines()
     assert len(message.short) <= LONGEST_SHORT
     assert lines[0].startswith("New: Source 0 is in error")
-    assert last == f"… and {300 - len(lines)} more; `claribi-export watch` shows them all."
+    assert last == f"… and {300 - len(lines)} more; `claribi-export watch --from-destination` shows them all."
     assert "Source 299" in message.text
+
+
+def test_of_a_rule_with_much_news_five_are_named_and_the_rest_is_counted():
+    failed = [notice(title=f"Report {n} failed", rule="report_failed") for n in range(9)]
+    message = compose("Acme", None, [*failed, notice(severity="critical"), notice("cleared", rule="report_failed")])
+    assert message.subject == "clariBI Acme: 10 problems, 1 gone"
+    told = [line for line in message.text.splitlines() if line.startswith("* ")]
+    assert told == [
+        "* AI credits are at 96 % (critical)",
+        *(f"* Report {n} failed" for n in range(5)),
+        "* and 4 more of this kind",
+        "* AI credits are at 96 %",
+    ]
+    assert "  All are in the table alerts, as report_failed." in message.text
+    assert "New: and 4 more of this kind" in message.short
 
 
 @given(title=st.text(), text=st.text(), organisation=st.text())

@@ -1,4 +1,4 @@
-"""The one message of a run: what is new, what is still so, what is well again, and how the run itself failed.
+"""The one message of a run: what is new, what is still so, what is no longer so, and how the run itself failed.
 
 Titles and texts come from clariBI, so they are taken for hostile: text stays text in the mail's HTML, a title cannot
 break out of its line, and in a chat it calls nobody (`@everyone`) and hides no link.
@@ -23,7 +23,9 @@ OUTCOMES: Final = {
     "partial": "The run was loaded, but not proven whole.",
     "refused": "The run was loaded, but clariBI refused a part.",
 }
-HEADINGS: Final[dict[NoticeKind, str]] = {"raised": "New", "reminded": "Still so", "cleared": "Well again"}
+HEADINGS: Final[dict[NoticeKind, str]] = {"raised": "New", "reminded": "Still so", "cleared": "No longer so"}
+MOST_OF_A_RULE: Final = 5
+"""Items of one rule in a section; thirty failed reports are one piece of news."""
 LONGEST_SUBJECT: Final = 120
 LONGEST_LINE: Final = 200
 LONGEST_SHORT: Final = 900
@@ -113,7 +115,19 @@ def _notice_sections(notices: Sequence[Notice]) -> Iterator[_Section]:
         # The critical ones first.
         of_kind = sorted((one for one in notices if one.kind == kind), key=lambda one: one.finding.severity)
         if of_kind:
-            yield _Section(heading, tuple(map(_item, of_kind)))
+            yield _Section(heading, tuple(_items(of_kind)))
+
+
+def _items(notices: Sequence[Notice]) -> Iterator[_Item]:
+    """An item each, rule by rule in the order of their first; of a rule that has many, how many more there are."""
+    by_rule: dict[str, list[Notice]] = {}
+    for notice in notices:
+        by_rule.setdefault(notice.finding.rule, []).append(notice)
+    for rule, of_rule in by_rule.items():
+        yield from map(_item, of_rule[:MOST_OF_A_RULE])
+        if (more := len(of_rule) - MOST_OF_A_RULE) > 0:
+            mark = _item(of_rule[-1]).mark
+            yield _Item(f"and {more:,} more of this kind", (f"All are in the table alerts, as {rule}.",), mark)
 
 
 def _item(notice: Notice) -> _Item:
@@ -129,14 +143,14 @@ def _item(notice: Notice) -> _Item:
 def _headline(run: RunWord | None, notices: Sequence[Notice]) -> str:
     """What the subject says: the one thing there is, or how many there are of each kind."""
     if not run and len(notices) == 1:
-        return f"{'well again: ' if notices[0].kind == 'cleared' else ''}{_line(notices[0].finding.title)}"
+        return f"{'no longer so: ' if notices[0].kind == 'cleared' else ''}{_line(notices[0].finding.title)}"
     kinds = [notice.kind for notice in notices]
-    new, still, well = (kinds.count(kind) for kind in HEADINGS)
+    new, still, gone = (kinds.count(kind) for kind in HEADINGS)
     parts = [
         "the export failed" if run and run.outcome == "failed" else "the export has a problem" if run else "",
         f"{new} problem{'s' * (new != 1)}" if new else "",
         f"{still} still there" if still else "",
-        f"{well} recovered" if well else "",
+        f"{gone} gone" if gone else "",
     ]
     return ", ".join(filter(None, parts)) or "the tables you asked for"
 
@@ -199,9 +213,14 @@ def _short(sections: Sequence[_Section]) -> str:
         for item in section.items
     ]
     kept: list[str] = []
-    while lines and sum(map(len, kept)) + len(kept) + len(lines[0]) < LONGEST_SHORT - 60:  # room for the last line
+    while lines and sum(map(len, kept)) + len(kept) + len(lines[0]) < LONGEST_SHORT - 80:  # room for the last line
         kept.append(lines.pop(0))
-    return "\n".join([*kept, *([f"… and {len(lines)} more; `claribi-export watch` shows them all."] if lines else [])])
+    return "\n".join(
+        [
+            *kept,
+            *([f"… and {len(lines)} more; `claribi-export watch --from-destination` shows them all."] if lines else []),
+        ]
+    )
 
 
 def _told_in_short(section: _Section, item: _Item) -> Sequence[str]:
