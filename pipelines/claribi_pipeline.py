@@ -8,7 +8,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +27,7 @@ from dlt.common.destination.exceptions import (
 )
 from dlt.common.exceptions import MissingDependencyException
 from dlt.common.pipeline import get_dlt_pipelines_dir
+from dlt.extract import DltResource
 from dlt.pipeline.exceptions import PipelineStepFailed
 
 from destinations.duckdb_file import drop_if_empty, wait_until_free
@@ -34,9 +35,11 @@ from destinations.errors import ColumnTypeChanged, DestinationError, LoadFailed,
 from pipelines.claribi import ALWAYS, READERS, check_choice, claribi_source
 from pipelines.claribi.errors import ClaribiError, ExtraMissing, SettingError
 from pipelines.claribi.run import Run
+from pipelines.claribi.schema import Table
 from pipelines.claribi.settings import ClaribiSettings
 from pipelines.destination_rows import DestinationRows
 from pipelines.report import Report, make_report
+from pipelines.watch.tables import WATCHED, Row, arrow
 
 DATASET = "claribi"
 DUCKDB_FILE = "warehouse.duckdb"
@@ -47,14 +50,10 @@ DUCKDB_LIMITS = {"memory_limit": "300MB", "threads": 2}
 """DuckDB takes most of a machine's memory unless it is told not to; beyond this it works on disk. A million reports
 are merged within it."""
 EXTRAS = {
-    "apprise": "watch",
-    "google": "sheets",
-    "gspread": "sheets",
-    "jinja2": "watch",
     "starlette": "sandbox",
     "uvicorn": "sandbox",
-    "vl_convert": "watch",
-    "xlsxwriter": "watch",
+    "gspread": "sheets",
+    **dict.fromkeys(("apprise", "jinja2", "markupsafe", "vl_convert", "xlsxwriter"), "watch"),
 }
 """Modules that only some users need, and the extra that brings them."""
 
@@ -79,6 +78,7 @@ def export(
     only: Sequence[str] = (),
     dry_run: bool = False,
     overwrite: bool = False,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     **options: Any,
 ) -> Report:
     """Run once and report. What a user can act on is in the report with its exit code; a bug is raised.
@@ -86,8 +86,9 @@ def export(
     `options` are those of `Run`: `trigger`, `allow_shrink`, `switch_dialect`, `sweep`, `on_progress`. A dry run reads
     everything, loads nothing and remembers nothing.
     """
-    started = datetime.now(UTC)
-    run = Run(settings, run_id=f"{started:%Y%m%dT%H%M%SZ}-{uuid4().hex[:6]}", started_at=started, **options)
+    started = clock()
+    run_id = f"{started:%Y%m%dT%H%M%SZ}-{uuid4().hex[:6]}"
+    run = Run(settings, run_id=run_id, started_at=started, clock=clock, **options)
     try:
         with _stoppable(run), _fewer_collections(), _no_empty_file(destination):
             check_choice(only)
@@ -97,11 +98,10 @@ def export(
             if dry_run:
                 _read(run, only, pipeline)
             else:
-                pipeline.extract(claribi_source(run, only), loader_file_format=_file_format(pipeline))
-                pipeline.normalize()
-                pa.default_memory_pool().release_unused()  # what the reading took, before DuckDB takes its share
-                with _held_open(pipeline):
-                    pipeline.load()
+                source = claribi_source(run, only)
+                # So that a destination may be told to take them, or not, before there is a row.
+                source.resources.add(*(_own(table, []) for table in WATCHED if not held.kinds(table.name)))
+                _load(pipeline, source)
                 held = DestinationRows(pipeline)
                 run.note(held.facts())
             rows = held.counts(run.counts)
@@ -113,6 +113,18 @@ def export(
     finally:
         run.close()
     return make_report(run, destination, rows)
+
+
+def state_of(pipeline: dlt.Pipeline) -> dict[str, Any]:
+    """What the export remembers in a destination."""
+    return dict(pipeline.state.get("sources", {}).get("claribi", {}))
+
+
+def keep(pipeline: dlt.Pipeline, rows: Mapping[str, list[Row]]) -> None:
+    """Merge rows of our own tables, `alerts` and `data_source_events`, in a load of their own; no rows, no load."""
+    resources = [_own(table, rows[table.name]) for table in WATCHED if rows.get(table.name)]
+    if resources:
+        _load(pipeline, resources)
 
 
 def default_destination() -> str:
@@ -157,6 +169,12 @@ def make_destination(name: str, *, overwrite: bool = False) -> Any:
         ) from None
 
 
+def is_missing(pipeline: dlt.Pipeline) -> bool:
+    """Whether there is nothing yet where the destination is to be; to look into it would make it."""
+    here = pipeline.destination.destination_name in ("duckdb", "csv_files")
+    return here and not Path(place_of(pipeline.destination)).exists()
+
+
 def duckdb_file() -> Path:
     """The DuckDB file that the settings name; dlt counts a path as a secret, since it may hold a token."""
     configured: str | None = dlt.secrets.get("destination.duckdb.credentials")  # of no type: see settings._secret
@@ -195,12 +213,10 @@ def explain(error: BaseException, destination: str) -> ClaribiError | Destinatio
         if isinstance(link, ClaribiError | DestinationError):
             return link
     for link in chain:
-        if isinstance(link, ModuleNotFoundError) and (module := (link.name or "").partition(".")[0]) in EXTRAS:
-            return ExtraMissing(module, EXTRAS[module])
-        if isinstance(link, MissingDependencyException) and "dlt[postgres]" in link.dependencies:
-            return ExtraMissing("psycopg2", "postgres")
         if isinstance(link, ConfigurationException | MissingDependencyException):
             return SettingError("--destination", f"{destination} cannot be used: {link}")
+        if isinstance(link, ModuleNotFoundError) and link.name in EXTRAS:
+            return ExtraMissing(EXTRAS[link.name])
     if any(isinstance(link, DestinationException) for link in chain):
         return LoadFailed(destination, _first_line(chain[-1]))
     if any(isinstance(link, PipelineStepFailed) and link.step == "sync" for link in chain):
@@ -209,9 +225,26 @@ def explain(error: BaseException, destination: str) -> ClaribiError | Destinatio
     return None
 
 
+def _load(pipeline: dlt.Pipeline, data: Any) -> None:
+    pipeline.extract(data, loader_file_format=_file_format(pipeline))
+    pipeline.normalize()
+    pa.default_memory_pool().release_unused()  # what the reading took, before DuckDB takes its share
+    with _held_open(pipeline):
+        pipeline.load()
+
+
+def _own(table: Table, rows: list[Row]) -> DltResource:
+    return dlt.resource(
+        [arrow(table, rows)],
+        name=table.name,
+        primary_key=table.key,
+        write_disposition={"disposition": "merge", "strategy": "delete-insert"},
+    )
+
+
 def _read(run: Run, only: Sequence[str], pipeline: dlt.Pipeline) -> None:
     """Read what a run would read and let it go; counts and proofs are what remains."""
-    run.state = copy.deepcopy(pipeline.state.get("sources", {}).get("claribi", {}))
+    run.state = copy.deepcopy(state_of(pipeline))
     for name, read in READERS.items():
         if name != "export_runs" and (not only or name in only or name in ALWAYS):
             for _ in read(run):

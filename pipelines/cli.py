@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -110,19 +111,24 @@ def run(
         bool, typer.Option("--switch-dialect", help="Find out anew how the account speaks; ids may change.")
     ] = False,
     overwrite: Overwrite = False,
+    no_watch: Annotated[
+        bool, typer.Option("--no-watch", help="Do not look for problems afterwards; a failed run is still told.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Export once: load what is new or changed, mark what is gone."""
+    """Export once: load what is new or changed, mark what is gone; then look for problems and tell people.
+
+    Problems that are found do not change the exit code; a notice that does not arrive does (1).
+    """
     with _speaking(as_json=as_json) as out:
-        from pipelines.claribi.settings import load_settings
-        from pipelines.claribi_pipeline import default_destination, export
+        from pipelines.claribi_pipeline import default_destination
+        from pipelines.nightly import run_nightly
         from pipelines.screens import progress, report_screen
 
-        settings = load_settings()
         with progress(out.notes) as on_progress:
-            report = export(
-                settings,
+            report = run_nightly(
                 destination or default_destination(),
+                rules=not no_watch,
                 only=[name.strip() for name in only.split(",")] if only else (),
                 dry_run=dry_run,
                 overwrite=overwrite,
@@ -134,6 +140,35 @@ def run(
             )
         out.show(report.to_json(), lambda: report_screen(report, dry_run=dry_run))
         raise typer.Exit(report.exit_code)
+
+
+@app.command()
+def watch(
+    destination: Where = None,
+    from_destination: Annotated[
+        bool, typer.Option("--from-destination", help="Judge what the last run has loaded; no call to clariBI.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Look for problems now, and tell people of new ones: usage, data sources, alerts.
+
+    Reads the usage and the data sources into the destination and judges them. Reports and dashboards, which take many
+    calls, count as the last run has found them. Exit codes: 0 all well, 6 problems, 4 it could not be told.
+    """
+    with _speaking(as_json=as_json) as out:
+        from pipelines.claribi_pipeline import default_destination
+        from pipelines.nightly import look_again, look_now
+        from pipelines.screens import progress
+        from pipelines.watch_screens import watched_screen
+
+        where = destination or default_destination()
+        if from_destination:
+            seen = look_again(where)
+        else:
+            with progress(out.notes) as on_progress:
+                seen = look_now(where, on_progress=on_progress)
+        out.show(seen.to_json(), lambda: watched_screen(seen))
+        raise typer.Exit(seen.exit_code)
 
 
 @app.command()
@@ -157,27 +192,34 @@ def status(
 
 
 @app.command()
+def digest(
+    destination: Where = None,
+    output: Annotated[Path, typer.Option(help="The file to write.")] = Path("digest.html"),
+    show: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write one page of what the destination knows: problems, usage, sources, reports, runs; no call to clariBI.
+
+    One HTML file that needs nothing else: keep it, print it, or send it on.
+    """
+    with _speaking(as_json=as_json) as out:
+        from pipelines.claribi_pipeline import default_destination
+        from pipelines.digest_file import write_digest
+        from pipelines.watch_screens import digest_screen
+
+        headline = write_digest(destination or default_destination(), output)
+        if show:
+            typer.launch(output.absolute().as_uri())
+        out.show({"file": str(output), "headline": headline}, lambda: digest_screen(output, headline))
+
+
+@app.command()
 def sandbox(
     dialect: Annotated[Literal["kb", "v1", "offset"], typer.Option(help="How it speaks.")] = "kb",
     port: Annotated[int, typer.Option(help="Port on loopback; 0 takes a free one.")] = 8765,
     reports: Annotated[int, typer.Option(help="How many reports there are.")] = 1240,
     nights: Annotated[int, typer.Option(help="How many nights have passed.")] = 0,
     limit: Annotated[int, typer.Option(help="Calls an hour.")] = 5000,
-    daily: Annotated[
-        int | None, typer.Option(help="Calls a UTC day, beside those an hour.", show_default=False)
-    ] = None,
-    validators: Annotated[
-        Literal["none", "etag", "last-modified"], typer.Option(help="What tells callers that nothing has changed.")
-    ] = "none",
-    details_in_list: Annotated[
-        bool | None,
-        typer.Option(
-            "--details-in-list/--no-details-in-list",
-            help="Whether lists carry what a detail holds; without it as the dialect does.",
-            show_default=False,
-        ),
-    ] = None,
-    latency_s: Annotated[float, typer.Option(help="How long each answer takes, seconds.", min=0)] = 0.0,
 ) -> None:
     """Serve a made-up clariBI on loopback, for trying things out; Ctrl-C ends it."""
     with _speaking() as out:
@@ -192,10 +234,6 @@ def sandbox(
                 reports=reports,
                 nights=nights,
                 limit=limit,
-                daily=daily,
-                validators=validators,
-                details_in_list=details_in_list,
-                latency_s=latency_s,
                 on_ready=lambda running: out.result.print(sandbox_screen(running)),
             )
         except OSError as error:
@@ -234,25 +272,18 @@ def _speaking(*, as_json: bool = False) -> "Iterator[Out]":
         from traceback import format_exception
 
         from pipelines.claribi_pipeline import explain
+        from pipelines.redaction import without_secrets
 
         reason = explain(error, "the destination")
         if reason is None:
-            out.notes.print(_without_secrets("".join(format_exception(error))), markup=False, end="")
+            out.notes.print(without_secrets("".join(format_exception(error))), markup=False, end="")
             out.notes.print("This is a bug; please report the lines above. Nothing of this run was loaded.")
             raise typer.Exit(1) from None
         # One line in a log, whole words on a terminal.
         whole = not out.notes.is_terminal
-        told = f"error: {_without_secrets(str(reason))}"
+        told = f"error: {without_secrets(str(reason))}"
         out.notes.print(told, style="bold red", markup=False, soft_wrap=whole)
         raise typer.Exit(reason.exit_code) from None
-
-
-def _without_secrets(text: str) -> str:
-    """The text without the secrets that this process knows and without anything that looks like one."""
-    from pipelines.claribi.answers import redact
-    from pipelines.claribi.settings import known_secrets
-
-    return redact(text, known_secrets())
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import dlt
+import pandas as pd
 import pyarrow as pa
 
 from destinations.table_store import TableStoreClient
@@ -32,12 +33,12 @@ class DestinationRows:
     def __init__(self, pipeline: dlt.Pipeline) -> None:
         self._pipeline = pipeline
         self._client = pipeline.destination_client() if pipeline.default_schema_name else None
+        # As it is now: dlt reads it from disk each time, and a run is compared with what was there before it.
+        self._tables: dict[str, Any] = pipeline.default_schema.tables if pipeline.default_schema_name else {}
 
     def kinds(self, table: str) -> dict[str, str]:
         """The columns that the destination has already and their kinds, dlt's `data_type`s."""
-        if self._pipeline.default_schema_name is None:
-            return {}
-        columns = self._pipeline.default_schema.tables.get(table, {}).get("columns", {})
+        columns = self._tables.get(table, {}).get("columns", {})
         return {
             name: column["data_type"]
             for name, column in columns.items()
@@ -48,15 +49,27 @@ class DestinationRows:
         """The columns that the destination was told to take; None: all of them; an empty set: not this table."""
         return self._client.takes(table) if isinstance(self._client, TableStoreClient) else None
 
-    def read(self, table: str) -> pa.RecordBatchReader | None:
-        """All rows of a table, typed, in pieces; None when the destination has no such table yet."""
+    def read(self, table: str, columns: Sequence[str] = ()) -> pa.RecordBatchReader | None:
+        """All rows of a table, typed, in pieces; None when the destination has no such table yet.
+
+        `columns` leaves out all others; those that the destination was told not to take are missing.
+        """
         kinds = self.kinds(table)
+        kinds = {name: kinds[name] for name in columns} if columns else kinds
         if not kinds:
             return None
         if isinstance(self._client, TableStoreClient):
-            return self._client.read_table(table)
+            rows = self._client.read_table(table)
+            return _chosen(rows, columns) if rows and columns else rows
         schema = pa.schema([(name, ARROW_TYPES[kind]) for name, kind in kinds.items()])
         return pa.RecordBatchReader.from_batches(schema, self._pieces(table, kinds, schema))
+
+    def frame(self, table: str, columns: Sequence[str] = ()) -> pd.DataFrame:
+        """A table, or some of its columns, as pandas; an empty frame when the destination has no such table."""
+        there = self.kinds(table)
+        names = [name for name in columns or there if name in there]
+        rows = self.read(table, names) if names else None
+        return pd.DataFrame() if rows is None else rows.read_all().to_pandas()
 
     def counts(self, tables: Collection[str]) -> dict[str, int | None]:
         """How many rows each table has; None where there is no such table."""
@@ -93,6 +106,12 @@ class DestinationRows:
                 while found := cursor.fetchmany(CHUNK_ROWS):
                     columns = zip(zip(*found, strict=True), kinds.values(), strict=True)
                     yield pa.record_batch([_array(values, kind) for values, kind in columns], schema=schema)
+
+
+def _chosen(rows: pa.RecordBatchReader, columns: Sequence[str]) -> pa.RecordBatchReader:
+    there = [name for name in columns if name in rows.schema.names]
+    schema = pa.schema([rows.schema.field(name) for name in there])
+    return pa.RecordBatchReader.from_batches(schema, (piece.select(there) for piece in rows))
 
 
 def _array(values: Sequence[Any], kind: str) -> pa.Array:

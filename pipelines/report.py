@@ -8,6 +8,7 @@ from pipelines.claribi.answers import redact
 from pipelines.claribi.dialect import Dialect
 from pipelines.claribi.run import Counts, Run
 from pipelines.claribi.schema import TABLES
+from pipelines.watch.watched import Watched
 
 
 @dataclass
@@ -25,10 +26,12 @@ class Report:
     tables: dict[str, dict[str, int | None]]
     walks: dict[str, dict[str, Any]]
     notes: list[str] = field(default_factory=list)
+    watch: Watched | None = None
+    """What the rules found afterwards, as `watch --json` tells it; null where they were not run."""
 
     def to_json(self) -> dict[str, Any]:
         """Give the report in the shape of `run --json`."""
-        return asdict(self)
+        return asdict(self) | {"watch": self.watch.to_json() if self.watch else None}
 
 
 def make_report(run: Run, destination: str, rows: dict[str, int | None], error: Exception | None = None) -> Report:
@@ -42,7 +45,7 @@ def make_report(run: Run, destination: str, rows: dict[str, int | None], error: 
         destination=destination,
         dialect=Dialect.from_state(spoken).to_state() if spoken else None,
         started_at=_stamp(run.started_at),
-        finished_at=_stamp(datetime.now(UTC)),
+        finished_at=_stamp(run.clock()),
         requests={
             "total": run.calls.total,
             "by_resource": dict(run.calls.by_resource),

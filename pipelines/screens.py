@@ -12,6 +12,7 @@ from rich.text import Text
 
 from pipelines.claribi.client import Calls
 from pipelines.report import Report
+from pipelines.watch_screens import problems_screen
 
 OnProgress = Callable[[str, int, Calls], None]
 
@@ -38,6 +39,8 @@ def report_screen(report: Report, *, dry_run: bool = False) -> RenderableType:
     parts.append(_calls(report))
     parts += [_walk(name, walk) for name, walk in report.walks.items()]
     parts += [Text(f"note: {note}", style="yellow" if report.exit_code == 0 else colour) for note in report.notes]
+    if report.watch:
+        parts += [Text(), problems_screen(report.watch)]
     parts += [Text(), Text(sentence, style=f"bold {colour}")]
     return Group(*parts)
 

@@ -3,16 +3,21 @@
 clariBI is not called and no key is needed. Looking changes nothing, neither there nor in the folder of a run.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import dlt
+
 from destinations.duckdb_file import wait_until_free
 from pipelines.claribi.schema import TABLES
-from pipelines.claribi_pipeline import DATASET, make_pipeline, place_of
+from pipelines.claribi_pipeline import DATASET, duckdb_file, is_missing, make_pipeline, place_of, state_of
 from pipelines.destination_rows import DestinationRows
+from pipelines.watch.tables import WATCHED
 
 LOCK_WAIT_S = 10.0
 """A run holds a DuckDB file while it loads, which is short; `status` waits so long for it."""
@@ -64,17 +69,10 @@ class Status:
 
 def look_at(destination: str, max_age_h: float | None = None) -> Status:
     """Read the state and the tables' sizes from the destination."""
-    with TemporaryDirectory(prefix="claribi-export-") as folder:
-        pipeline = make_pipeline(destination, folder=Path(folder))
+    with looked_into(destination) as pipeline:
         place = place_of(pipeline.destination)
-        if destination in ("duckdb", "csv_files") and not Path(place).exists():
-            return Status(destination, place, max_age_h=max_age_h)  # to look into it would make it
-        if destination == "duckdb":
-            wait_until_free(Path(place), DATASET, LOCK_WAIT_S)
-        pipeline.sync_destination()
-        held = DestinationRows(pipeline)
-        state: dict[str, Any] = dict(pipeline.state.get("sources", {}).get("claribi", {}))
-        counts = held.counts(TABLES)
+        held, state = DestinationRows(pipeline), state_of(pipeline)
+        counts = held.counts([*TABLES, *(table.name for table in WATCHED)])
         return Status(
             destination,
             place,
@@ -86,6 +84,18 @@ def look_at(destination: str, max_age_h: float | None = None) -> Status:
             max_age_h=max_age_h,
             tables={name: count for name, count in counts.items() if count is not None},
         )
+
+
+@contextmanager
+def looked_into(destination: str) -> Iterator[dlt.Pipeline]:
+    """Open a destination for looking alone; one that is not there yet knows nothing, and is not made by it."""
+    with TemporaryDirectory(prefix="claribi-export-") as folder:
+        pipeline = make_pipeline(destination, folder=Path(folder))
+        if not is_missing(pipeline):
+            if destination == "duckdb":
+                wait_until_free(duckdb_file(), DATASET, LOCK_WAIT_S)
+            pipeline.sync_destination()
+        yield pipeline
 
 
 def _organization(held: DestinationRows, known: str | None) -> dict[str, Any] | None:

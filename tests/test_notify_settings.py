@@ -8,7 +8,7 @@ from dlt.common.configuration.specs.base_configuration import is_secret_hint
 from dlt.common.configuration.utils import get_resolved_traces
 
 from pipelines.claribi.errors import SettingError
-from pipelines.watch.notify_settings import NotifySettings, load_notify_settings
+from pipelines.watch.notify_settings import NotifySettings, known_addresses, load_notify_settings
 
 MAIL = "mailtos://me:secret-word@example.com?to=a@example.com,b@example.com"
 CHAT = "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/#general"
@@ -69,7 +69,7 @@ def test_all_settings_at_once(monkeypatch):
         max_attachment_mb="2.5",
     )
     assert urls(settings) == [MAIL]
-    assert settings.secrets() == [MAIL, MONITOR]
+    assert known_addresses() == [MAIL, MONITOR]
     assert settings.heartbeat_url == MONITOR
     assert (settings.deliver, settings.form, settings.max_attachment_mb) == (("reports", "usage"), "csv", 2.5)
     assert "secret-word" not in repr(settings)

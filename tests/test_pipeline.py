@@ -9,6 +9,7 @@ import pytest
 
 from pipelines.claribi.schema import TABLES
 from pipelines.sandbox import DIALECTS, KB, OFFSET, V1, Sandbox, faults
+from pipelines.watch.tables import WATCHED
 from tests.nightly import CHILDREN, LISTS, Nightly
 from tests.stage import finish_calls
 
@@ -94,7 +95,7 @@ def test_a_deleted_report_that_returns_unchanged_is_alive_again(nightly, spoken)
 def test_a_quiet_night_on_a_fresh_machine_probes_nothing_and_writes_the_run_alone(nightly, spoken):
     account = nightly(spoken)
     first = account.good_export()
-    assert account.written() == set(TABLES)
+    assert account.written() == {*TABLES, *(table.name for table in WATCHED)}
     before = {name: account.query(f"FROM {name}") for name in TABLES.keys() - SNAPSHOTS}
     account.forget()
     report = account.good_export()

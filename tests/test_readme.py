@@ -12,6 +12,8 @@ from pipelines.claribi import errors
 from pipelines.claribi.schema import TABLES
 from pipelines.claribi.settings import ClaribiSettings
 from pipelines.cli import app
+from pipelines.watch.settings import WatchSettings
+from pipelines.watch.tables import WATCHED
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -42,6 +44,13 @@ def test_the_settings_are_those_of_the_code_with_their_defaults():
     assert expected == documented
 
 
+def test_the_settings_of_watching_are_those_of_the_code_with_their_defaults():
+    documented = dict(re.findall(r"^\| `WATCH__(\w+)` \|.*\| ?(.*?) ?\|$", section("settings"), re.M))
+    defaults = {name.upper(): value for name, value in vars(WatchSettings()).items()}
+    told = {name: list(value) if isinstance(value, tuple) else value for name, value in defaults.items()}
+    assert documented == {name: f"`{value}`" if value else "" for name, value in told.items()}
+
+
 def test_the_exit_codes_are_those_of_the_errors():
     documented = {int(code) for code in re.findall(r"^\| (\d+) \|", README, re.M)}
     classes = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, errors.ClaribiError)]
@@ -50,7 +59,7 @@ def test_the_exit_codes_are_those_of_the_errors():
 
 
 def test_the_tables_are_those_of_the_schema():
-    rows = [f"| `{table.name}` | `{', '.join(table.key)}` | {table.about} |" for table in TABLES.values()]
+    rows = [f"| `{table.name}` | `{', '.join(table.key)}` | {table.about} |" for table in (*TABLES.values(), *WATCHED)]
     assert ["| table | key | what it holds |", "| --- | --- | --- |", *rows] == section("tables").splitlines()
 
 

@@ -62,6 +62,7 @@ def claribi_source(run: Run | None = None, only: Sequence[str] = ()) -> Iterator
     """
     check_choice(only)
     run = run or Run(load_settings(), run_id=uuid4().hex)
+    run.wanted = tuple(only)
     for name, read in READERS.items():
         if not only or name in only or name in ALWAYS:
             pages = dlt.resource(_with_state(run, read), name=f"{name}_read", selected=False)

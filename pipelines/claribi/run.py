@@ -10,7 +10,7 @@ import httpx
 from pipelines.claribi.changes import Held, NothingHeld
 from pipelines.claribi.client import Calls, Client
 from pipelines.claribi.dialect import Dialect
-from pipelines.claribi.errors import ClaribiError, Paused, SettingError
+from pipelines.claribi.errors import ClaribiError, Paused, SettingError, WalkUnproven
 from pipelines.claribi.settings import ClaribiSettings
 from pipelines.claribi.walk import Proof
 
@@ -50,6 +50,10 @@ class Run:
     transport: httpx.BaseTransport | None = None
     on_progress: Callable[[str, int, Calls], None] = lambda _table, _rows, _calls: None
     """Called with a table's name, its rows read so far and the calls made so far."""
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    """This machine's time, UTC; another one where nights are played."""
+    wanted: tuple[str, ...] = ()
+    """What the run is meant to read, but for the account and itself; empty: everything."""
 
     state: MutableMapping[str, Any] = field(default_factory=dict)
     """dlt's state of the source; it is committed together with the rows."""
@@ -81,6 +85,16 @@ class Run:
         return self.calls.server_time or self.started_at
 
     @property
+    def read(self) -> list[str]:
+        """The resources that were read as far as they were meant to: what holds of them now is known."""
+        doubtful = {problem.resource for problem in self.problems if isinstance(problem, WalkUnproven)}
+        proven = [name for name, proof in self.walks.items() if proof.complete or proof.known_before]
+        walked = [name for name in proven if name not in doubtful]
+        if self.stopped and walked[-1:] == list(self.walks)[-1:]:
+            walked = walked[:-1]  # the run ended in it: objects may be missing
+        return [*(name for name in ("organization", "usage") if name in self.counts), *walked]
+
+    @property
     def stopped(self) -> bool:
         """Whether the reading has ended early: the rate limit is spent, or somebody stopped it."""
         return any(isinstance(problem, Paused) for problem in self.problems)
@@ -101,10 +115,15 @@ class Run:
         self.notes += [sentence for sentence in sentences if sentence not in self.notes]
 
     def remember_itself(self) -> None:
-        """Note in the state when the last run, and the last good one, had read everything; `status` looks there."""
-        last = {"run_id": self.run_id, "outcome": self.outcome, "at": datetime.now(UTC).isoformat(timespec="seconds")}
+        """Note in the state how the last run, and the last good one, had ended, and what was read; others look there.
+
+        A run that was told to leave something out is no good run: it may be made every hour beside a nightly one that
+        has stopped.
+        """
+        last = {"run_id": self.run_id, "outcome": self.outcome, "at": self.clock().isoformat(timespec="seconds")}
         self.state["last_run"] = last
-        if not self.problems:
+        self.state["last_reading"] = {"at": self.now.isoformat(), "read": self.read, "wanted": list(self.wanted)}
+        if not self.problems and not self.wanted:
             self.state["last_good_run"] = last
 
     def secrets(self) -> list[str]:

@@ -1,7 +1,6 @@
 """Tables with one row a run: the account, its usage, and the run itself."""
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from pipelines.claribi.changes import Comparison
@@ -60,7 +59,7 @@ def export_runs(run: Run) -> Iterator[Batch]:
         "run_id": run.run_id,
         "trigger": run.trigger,
         "started_at": run.started_at.isoformat(),
-        "finished_at": datetime.now(UTC).isoformat(),
+        "finished_at": run.clock().isoformat(),
         "outcome": run.outcome,
         "requests": run.calls.total,
         "waited_s": round(run.calls.waited_s, 3),

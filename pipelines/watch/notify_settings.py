@@ -13,9 +13,9 @@ from pipelines.claribi.errors import SettingError
 from pipelines.claribi.schema import TABLES
 from pipelines.watch.address import INSTALL, Address, host_of, read_addresses
 from pipelines.watch.attachment import Form
-from pipelines.watch.tables import ALERTS, DATA_SOURCE_EVENTS
+from pipelines.watch.tables import WATCHED
 
-DELIVERABLE: Final = list(dict.fromkeys((*TABLES, DATA_SOURCE_EVENTS.name, ALERTS.name)))
+DELIVERABLE: Final = [*TABLES, *(table.name for table in WATCHED)]
 _URLS: Final = re.compile(r"[\s,'\"]*[\s,][\s'\"]*(?=[A-Za-z][A-Za-z0-9+.-]*://)")
 """What parts two addresses; a comma inside of one, as between two recipients, does not."""
 _NAMES: Final = re.compile(r"[\s,'\"]+")
@@ -33,19 +33,14 @@ class NotifySettings:
     max_attachment_mb: float = 15
     """All files together, before the mail's encoding adds a third."""
 
-    def secrets(self) -> list[str]:
-        """What must never be printed or stored."""
-        return [*(address.url for address in self.addresses), *([self.heartbeat_url] if self.heartbeat_url else [])]
-
 
 def load_notify_settings() -> NotifySettings:
     """Read `NOTIFY__…`; raise `SettingError` when something cannot work. Empty counts as not set.
 
     Under these names alone, and the addresses without saying that they are text: dlt would not take them for secrets.
     """
-    urls: Any = dlt.secrets.get("notify.urls")
     settings = NotifySettings(
-        addresses=tuple(read_addresses(_listed(urls, _URLS))),
+        addresses=tuple(read_addresses(_urls())),
         heartbeat_url=_heartbeat_url(),
         deliver=_deliver(),
         form=_form(),
@@ -56,6 +51,17 @@ def load_notify_settings() -> NotifySettings:
     if settings.deliver and settings.form == "xlsx" and find_spec("xlsxwriter") is None:
         raise SettingError("NOTIFY__DELIVER", f"names tables, but what writes workbooks is not installed: {INSTALL}")
     return settings
+
+
+def known_addresses() -> list[str]:
+    """The addresses that are set, whether or not they can work: all of them are secrets."""
+    beat: Any = dlt.secrets.get("notify.heartbeat_url")
+    return [*_urls(), *filter(None, [str(beat or "").strip()])]
+
+
+def _urls() -> list[str]:
+    urls: Any = dlt.secrets.get("notify.urls")
+    return _listed(urls, _URLS)
 
 
 def _listed(value: Any, between: re.Pattern[str]) -> list[str]:

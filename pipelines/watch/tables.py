@@ -29,7 +29,7 @@ DATA_SOURCE_EVENTS: Final = Table(
 
 ALERTS: Final = Table(
     name="alerts",
-    about="What was found wrong, since when, who was told, and when it was well again.",
+    about="What was found wrong, since when, who was told, and when it was over.",
     key=("rule", "subject", "raised_at"),
     columns=(
         ours("rule", "text", "Which rule found it, such as usage or source_error."),
@@ -44,6 +44,9 @@ ALERTS: Final = Table(
         ours("cleared_told_at", "timestamp", "When people were told of that; null while nobody could be."),
     ),
 )
+
+WATCHED: Final = (DATA_SOURCE_EVENTS, ALERTS)
+"""Both, as the documentation lists them."""
 
 
 def arrow(table: Table, rows: list[Row]) -> pa.Table:
