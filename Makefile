@@ -45,7 +45,18 @@ check: lint test ## Everything a change must pass: lint and test
 bench: setup ## Measure speed and memory beside other ways of doing it
 	$(BIN)/python -m benchmarks
 
+.PHONY: docs
+docs: setup ## Write the pages that follow from the code and the lock: docs/tables.md, docs/licences.md
+	$(BIN)/python -m docs.generate
+
+.PHONY: build
+build: setup ## Build the wheel and the source archive into dist/
+	$(BIN)/uv build --no-build-isolation --python $(BIN)/python
+
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--custom-compile-command 'make lock' pyproject.toml
+
 .PHONY: lock
-lock: setup ## Lock the newest versions that work together into requirements.lock
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade \
-		--custom-compile-command 'make lock' --all-extras --group dev pyproject.toml -o requirements.lock
+lock: setup ## Lock the newest versions that work together: all in requirements.lock, what runs need in requirements-run.lock
+	$(LOCK) --upgrade --all-extras --group dev -o requirements.lock
+	$(LOCK) --no-annotate --extra postgres --extra sheets --extra watch -c requirements.lock -o requirements-run.lock

@@ -50,10 +50,15 @@ DUCKDB_LIMITS = {"memory_limit": "300MB", "threads": 2}
 """DuckDB takes most of a machine's memory unless it is told not to; beyond this it works on disk. A million reports
 are merged within it."""
 EXTRAS = {
+    "apprise": "watch",
+    "google": "sheets",
+    "gspread": "sheets",
+    "jinja2": "watch",
+    "markupsafe": "watch",
     "starlette": "sandbox",
     "uvicorn": "sandbox",
-    "gspread": "sheets",
-    **dict.fromkeys(("apprise", "jinja2", "markupsafe", "vl_convert", "xlsxwriter"), "watch"),
+    "vl_convert": "watch",
+    "xlsxwriter": "watch",
 }
 """Modules that only some users need, and the extra that brings them."""
 
@@ -213,10 +218,12 @@ def explain(error: BaseException, destination: str) -> ClaribiError | Destinatio
         if isinstance(link, ClaribiError | DestinationError):
             return link
     for link in chain:
+        if isinstance(link, ModuleNotFoundError) and (module := (link.name or "").partition(".")[0]) in EXTRAS:
+            return ExtraMissing(module, EXTRAS[module])
+        if isinstance(link, MissingDependencyException) and "dlt[postgres]" in link.dependencies:
+            return ExtraMissing("psycopg2", "postgres")
         if isinstance(link, ConfigurationException | MissingDependencyException):
             return SettingError("--destination", f"{destination} cannot be used: {link}")
-        if isinstance(link, ModuleNotFoundError) and link.name in EXTRAS:
-            return ExtraMissing(EXTRAS[link.name])
     if any(isinstance(link, DestinationException) for link in chain):
         return LoadFailed(destination, _first_line(chain[-1]))
     if any(isinstance(link, PipelineStepFailed) and link.step == "sync" for link in chain):

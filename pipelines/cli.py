@@ -220,6 +220,21 @@ def sandbox(
     reports: Annotated[int, typer.Option(help="How many reports there are.")] = 1240,
     nights: Annotated[int, typer.Option(help="How many nights have passed.")] = 0,
     limit: Annotated[int, typer.Option(help="Calls an hour.")] = 5000,
+    daily: Annotated[
+        int | None, typer.Option(help="Calls a UTC day, beside those an hour.", show_default=False)
+    ] = None,
+    validators: Annotated[
+        Literal["none", "etag", "last-modified"], typer.Option(help="What tells callers that nothing has changed.")
+    ] = "none",
+    details_in_list: Annotated[
+        bool | None,
+        typer.Option(
+            "--details-in-list/--no-details-in-list",
+            help="Whether lists carry what a detail holds; without it as the dialect does.",
+            show_default=False,
+        ),
+    ] = None,
+    latency_s: Annotated[float, typer.Option(help="How long each answer takes, seconds.", min=0)] = 0.0,
 ) -> None:
     """Serve a made-up clariBI on loopback, for trying things out; Ctrl-C ends it."""
     with _speaking() as out:
@@ -234,6 +249,10 @@ def sandbox(
                 reports=reports,
                 nights=nights,
                 limit=limit,
+                daily=daily,
+                validators=validators,
+                details_in_list=details_in_list,
+                latency_s=latency_s,
                 on_ready=lambda running: out.result.print(sandbox_screen(running)),
             )
         except OSError as error:

@@ -4,8 +4,10 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 
 from pipelines.sandbox import KB, Organisation, Sandbox, serve
@@ -131,22 +133,40 @@ def test_help_loads_nothing_heavy(tmp_path, name):
     assert max(map(len, ended.stdout.splitlines())) <= 80
 
 
-def test_the_sandbox_prints_the_lines_that_lead_to_it(command, tmp_path):
-    words = [*COMMAND, "sandbox", "--dialect", "v1", "--port", "0", "--reports", "20"]
-    with subprocess.Popen(words, cwd=tmp_path, env=environment(tmp_path), stdout=subprocess.PIPE, text=True) as server:
+@contextmanager
+def served(folder, *words):
+    """The variables that `sandbox` prints, while it runs; Ctrl-C ends it."""
+    words = [*COMMAND, "sandbox", "--port", "0", "--reports", "20", *words]
+    with subprocess.Popen(words, cwd=folder, env=environment(folder), stdout=subprocess.PIPE, text=True) as server:
         try:
             printed = []
             for line in server.stdout:
                 printed.append(line.strip())
                 if line.startswith("Ctrl-C"):
                     break
-            lines = dict(line.removeprefix("export ").split("=") for line in printed if line.startswith("export "))
-            assert list(lines) == ["SOURCES__CLARIBI__BASE_URL", "SOURCES__CLARIBI__API_KEY"]
-            doctor = command("doctor", "--json", **lines)
-            assert (doctor.returncode, doctor.stderr) == (0, "")
+            yield dict(line.removeprefix("export ").split("=") for line in printed if line.startswith("export "))
         finally:
             server.send_signal(signal.SIGINT)
         assert server.wait(timeout=30) == 0
+
+
+def test_the_sandbox_prints_the_lines_that_lead_to_it(command, tmp_path):
+    with served(tmp_path, "--dialect", "v1") as lines:
+        assert list(lines) == ["SOURCES__CLARIBI__BASE_URL", "SOURCES__CLARIBI__API_KEY"]
+        doctor = command("doctor", "--json", **lines)
+        assert (doctor.returncode, doctor.stderr) == (0, "")
+
+
+def test_the_sandbox_speaks_and_limits_as_its_options_say(tmp_path):
+    words = ("--daily", "2", "--validators", "etag", "--no-details-in-list", "--latency-s", "0.05")
+    with served(tmp_path, *words) as lines, httpx.Client(base_url=lines["SOURCES__CLARIBI__BASE_URL"]) as client:
+        key = {"Authorization": f"Api-Key {lines['SOURCES__CLARIBI__API_KEY']}"}
+        first = client.get("/api/reports/", headers=key)
+        assert "insights" not in first.json()["results"][0]
+        assert first.elapsed.total_seconds() >= 0.05
+        again = client.get("/api/reports/", headers=key | {"If-None-Match": first.headers["etag"]})
+        assert again.status_code == 304
+        assert client.get("/api/reports/", headers=key).status_code == 429
 
 
 def test_a_taken_port_is_a_wrong_setting(command):

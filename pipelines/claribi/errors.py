@@ -2,12 +2,12 @@
 
     ClaribiError
     ├── SettingError          exit 2   a setting is missing or cannot work
+    ├── ExtraMissing          exit 2   what was asked for needs packages that are not installed
     ├── Unreachable           exit 1   no answer, or only errors, after the last try
     ├── CallFailed            exit 1   one call was answered with an error that trying again does not mend
     │   └── NotFound          exit 1   there is no such object, or no such list
     ├── LookFailed            exit …   clariBI could not be looked at; the code is that of the reason
     ├── NothingRead           exit 4   the destination holds no run that could be looked at
-    ├── ExtraMissing          exit 2   a part that not everybody needs is not installed
     ├── DialectGone           exit 1   the address that was found out once is no longer there
     ├── Refused               exit 3   clariBI said no: key, plan
     │   ├── ScopeMissing      exit 3   the key may not read one resource; the others go on
@@ -51,13 +51,15 @@ class SettingError(ClaribiError):
 
 
 class ExtraMissing(ClaribiError):
-    """Something that not everybody needs is not installed; `extra` brings it."""
+    """What was asked for needs packages that a plain install leaves out; `extra` brings them."""
 
     exit_code = 2
 
-    def __init__(self, extra: str) -> None:
-        self.extra = extra
-        super().__init__(f"This needs more than is installed: pip install 'claribi-export[{extra}]'")
+    def __init__(self, package: str, extra: str) -> None:
+        self.package, self.extra = package, extra
+        super().__init__(
+            f"This needs {package}, which a plain install leaves out: pip install 'claribi-export[{extra}]'"
+        )
 
 
 class NothingRead(ClaribiError):

@@ -1,0 +1,194 @@
+"""Every page of the documentation is done as it says: its commands run, in order, in a clean copy of the project.
+
+What stands in: the sandbox for clariBI, the tests' own Google Sheets and PostgreSQL for those, and the environment that
+the tests run in for what `make setup` installs. What cannot be done here is named below with its reason, and at least
+read by bash.
+"""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tomllib
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import typer
+import yaml
+
+from pipelines.cli import app
+from pipelines.sandbox import KB, Account, Organisation, Sandbox
+from tests.installed import PROJECT, clean_copy
+from tests.pages import PAGES, anchors, blocks, commands, mentioned
+from tests.postgres import serve_postgres
+from tests.sheets_server import ROBOT
+
+NOT_HERE = {
+    r"\b(pip|uv tool|pipx) install\b": "fetches packages",
+    r"\bgit (clone|pull|push)\b": "fetches or sends commits",
+    r"\bmake (test|check|lint|format|bench|lock|audit)\b": "runs the tests themselves, or minutes, or fetches packages",
+    r"\b(podman|docker) ": "needs a container engine",
+    r"\bcrontab\b": "changes what this machine does at night",
+    r"\bsystemctl\b": "changes what this machine does at night",
+    r"\bgcloud\b": "needs an account with Google",
+    r"\bgh ": "needs an account with GitHub",
+}
+"""Commands that no test can run on loopback, and why."""
+
+SHEET = "https://docs.google.com/spreadsheets/d/…/edit"
+POSTGRES = "postgresql://loader:secret@localhost:5432/claribi"
+ASK = (
+    "import duckdb, sys\n"
+    "with duckdb.connect('warehouse.duckdb', read_only=True) as db:\n"
+    "    assert db.execute(sys.stdin.read()).fetchall(), 'the query found nothing'\n"
+)
+
+
+def runs_here(command):
+    return not any(re.search(pattern, command.text) for pattern in NOT_HERE)
+
+
+@pytest.fixture
+def account(stage):
+    stage.sandbox = Sandbox(KB, Organisation(reports=60), Account(key="claribi_sk_of_a_reader"))
+    return stage.sandbox.account
+
+
+@pytest.fixture
+def stand_ins(request, tmp_path):
+    """What a page names and only its reader has, with what stands in for it; servers start for pages that need one."""
+
+    def of(page):
+        text = PAGES[page]
+        found = {"/path/to/the-key.json": str(tmp_path / "the-key.json"), "8765": str(_free_port())}
+        if SHEET in text:
+            sheets = request.getfixturevalue("server")
+            (tmp_path / "the-key.json").write_text(json.dumps(sheets.accounts.service_account(ROBOT)))
+            found[SHEET] = SHEET.replace("…", sheets.create())
+            found["api_url"] = sheets.url
+        if POSTGRES in text:
+            running = serve_postgres()
+            found[POSTGRES] = running.__enter__().database().url
+            request.addfinalizer(lambda: running.__exit__(None, None, None))
+        return found
+
+    return of
+
+
+def _free_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def environment(page, clone, stage, stand_ins):
+    """A new user's: an empty home, nothing of the caller's but the path. After the README, `.venv` is active."""
+    home = clone.parent / "home"
+    home.mkdir()
+    activated = "" if page == "README.md" else f"{clone}/.venv/bin:"
+    return {
+        "PATH": activated + os.environ["PATH"],
+        "HOME": str(home),
+        "PYTHONPATH": str(clone),
+        "SOURCES__CLARIBI__BASE_URL": stage.url,
+        "DESTINATION__GOOGLE_SHEETS__API_URL": stand_ins.pop("api_url", ""),
+    }
+
+
+def set_up(clone):
+    """Let `make setup` find its work done: the environment of the tests, and a stamp that is newer than the lock."""
+    venv = clone / ".venv"
+    venv.mkdir()
+    for part in Path(sys.prefix).iterdir():
+        (venv / part.name).symlink_to(part)
+    (venv / "installed").unlink(missing_ok=True)
+    (venv / "installed").touch()
+
+
+def script(page, stand_ins):
+    """The page as one script; each command is announced on stderr by its line."""
+    lines = ["set -euo pipefail", f'ask_the_warehouse() {{ {sys.executable} -c "{ASK}"; }}']
+    for command in filter(runs_here, commands(page)):
+        text = command.text
+        for said, meant in stand_ins.items():
+            text = text.replace(said, meant)
+        text = re.sub(r"claribi-export sandbox(?! --port)", f"claribi-export sandbox --port {stand_ins['8765']}", text)
+        lines += [f"echo '--- {command.place}' >&2", text]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if any(map(runs_here, commands(page)))])
+def test_the_commands_of_a_page_work_in_their_order(page, stage, account, stand_ins, tmp_path):
+    clone = clean_copy(tmp_path / "clone")
+    set_up(clone)
+    found = stand_ins(page)
+    process = subprocess.Popen(
+        ["bash", "-c", script(page, found)],
+        cwd=clone,
+        env=environment(page, clone, stage, found),
+        stdin=subprocess.PIPE,
+        stdout=(tmp_path / "stdout").open("w"),
+        stderr=(tmp_path / "stderr").open("w"),
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        process.communicate(f"{account.key}\n", timeout=150)  # what `init` asks for
+    finally:
+        _end(process.pid)
+    told = (tmp_path / "stdout").read_text() + (tmp_path / "stderr").read_text()
+    assert process.returncode == 0, told
+    assert account.key not in told
+
+
+def _end(group):
+    """End what a page left running, such as a sandbox in the background."""
+    with suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
+
+
+def test_what_cannot_run_here_is_read_by_bash_at_least():
+    for page in PAGES:
+        for command in commands(page):
+            if not runs_here(command):
+                read = subprocess.run(["bash", "-n"], input=command.text, capture_output=True, text=True, timeout=20)
+                assert (read.returncode, read.stderr) == (0, ""), command.place
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_names_commands_and_options_that_exist(page):
+    known = {
+        name: {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+        for name, command in typer.main.get_command(app).commands.items()
+    }
+    for words in mentioned(page):
+        if re.fullmatch(r"[a-z]+", words[0]):
+            options = {word.partition("=")[0] for word in words[1:] if word.startswith("--")}
+            assert words[0] in known, words
+            assert options <= known[words[0]] | {"--help"}, words
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_links_of_a_page_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", PAGES[page]):
+        if not target.startswith(("https://", "mailto:")):
+            path, _, anchor = target.partition("#")
+            name = str(((PROJECT / page).parent / path).resolve().relative_to(PROJECT)) if path else page
+            assert (PROJECT / name).exists(), target
+            assert not anchor or anchor in anchors(name), target
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_settings_files_of_a_page_can_be_read(page):
+    for block in blocks(page, "toml", "json", "yaml"):
+        {"toml": tomllib.loads, "json": json.loads, "yaml": yaml.safe_load}[block.kind](block.text)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_blocks_of_a_page_are_of_a_kind_that_is_tested_or_shows_output(page):
+    kinds = {"console", "sh", "sql", "toml", "json", "yaml", "text", "ini", "python"}
+    plain = {"docs/design.md": {""}}
+    assert {block.kind for block in blocks(page)} <= kinds | plain.get(page, set())
