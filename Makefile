@@ -53,6 +53,10 @@ docs: setup ## Write the pages that follow from the code and the lock: docs/tabl
 build: setup ## Build the wheel and the source archive into dist/
 	$(BIN)/uv build --no-build-isolation --python $(BIN)/python
 
+.PHONY: audit
+audit: setup ## Look for known holes in the locked packages; asks the package index
+	$(BIN)/uvx pip-audit --disable-pip -r requirements-run.lock
+
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command 'make lock' pyproject.toml
 

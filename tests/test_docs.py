@@ -52,10 +52,33 @@ def runs_here(command):
     return not any(re.search(pattern, command.text) for pattern in NOT_HERE)
 
 
-@pytest.fixture
-def account(stage):
-    stage.sandbox = Sandbox(KB, Organisation(reports=60), Account(key="claribi_sk_of_a_reader"))
-    return stage.sandbox.account
+KEYS = {"reader": 60, "north": 40, "south": 20}
+"""The accounts of these tests, by the end of their keys, and how many reports each has."""
+
+
+class Accounts:
+    """Several accounts at one address; who calls is told by the key."""
+
+    def __init__(self):
+        self._of = {
+            key(name).encode(): Sandbox(KB, Organisation(reports=reports), Account(key=key(name)))
+            for name, reports in KEYS.items()
+        }
+
+    async def __call__(self, scope, receive, send):
+        sent = b" ".join(value for _, value in scope["headers"])
+        await next((one for key, one in self._of.items() if key in sent), self._of[key("reader").encode()])(
+            scope, receive, send
+        )
+
+
+def key(name):
+    return f"claribi_sk_of_the_{name}"
+
+
+@pytest.fixture(autouse=True)
+def _accounts(stage):
+    stage.sandbox = Accounts()
 
 
 @pytest.fixture
@@ -99,18 +122,25 @@ def environment(page, clone, stage, stand_ins):
 
 
 def set_up(clone):
-    """Let `make setup` find its work done: the environment of the tests, and a stamp that is newer than the lock."""
+    """Let `make setup` find its work done: the environment of the tests, and a stamp that is newer than the lock.
+
+    Keys that a page speaks of lie in files, as it says.
+    """
     venv = clone / ".venv"
     venv.mkdir()
     for part in Path(sys.prefix).iterdir():
         (venv / part.name).symlink_to(part)
     (venv / "installed").unlink(missing_ok=True)
     (venv / "installed").touch()
+    for name in KEYS:
+        (clone / f"key-of-{name}.txt").write_text(f"{key(name)}\n")
 
 
 def script(page, stand_ins):
     """The page as one script; each command is announced on stderr by its line."""
     lines = ["set -euo pipefail", f'ask_the_warehouse() {{ {sys.executable} -c "{ASK}"; }}']
+    if page != "README.md":
+        lines.append("claribi-export init < key-of-reader.txt")  # who reads on has been there
     for command in filter(runs_here, commands(page)):
         text = command.text
         for said, meant in stand_ins.items():
@@ -121,14 +151,15 @@ def script(page, stand_ins):
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if any(map(runs_here, commands(page)))])
-def test_the_commands_of_a_page_work_in_their_order(page, stage, account, stand_ins, tmp_path):
+def test_the_commands_of_a_page_work_in_their_order(page, stage, stand_ins, tmp_path):
     clone = clean_copy(tmp_path / "clone")
     set_up(clone)
     found = stand_ins(page)
+    variables = environment(page, clone, stage, found)
     process = subprocess.Popen(
         ["bash", "-c", script(page, found)],
         cwd=clone,
-        env=environment(page, clone, stage, found),
+        env=variables,
         stdin=subprocess.PIPE,
         stdout=(tmp_path / "stdout").open("w"),
         stderr=(tmp_path / "stderr").open("w"),
@@ -136,18 +167,50 @@ def test_the_commands_of_a_page_work_in_their_order(page, stage, account, stand_
         start_new_session=True,
     )
     try:
-        process.communicate(f"{account.key}\n", timeout=150)  # what `init` asks for
+        process.communicate(f"{key('reader')}\n", timeout=150)  # what `init` asks for
     finally:
         _end(process.pid)
     told = (tmp_path / "stdout").read_text() + (tmp_path / "stderr").read_text()
     assert process.returncode == 0, told
-    assert account.key not in told
+    assert [name for name in KEYS if key(name) in told] == []
 
 
 def _end(group):
     """End what a page left running, such as a sandbox in the background."""
     with suppress(ProcessLookupError):
         os.killpg(group, signal.SIGKILL)
+
+
+def loop_over_accounts():
+    """The script of the page on operations that goes through all accounts."""
+    written = next(block.text for block in blocks("docs/operations.md", "sh") if "export-all" in block.text)
+    return written.partition("<<'EOF'\n")[2].partition("EOF\n")[0]
+
+
+def go_through(folder, accounts, command):
+    """Run the loop over accounts of these names, with a `claribi-export` that is two lines of shell."""
+    (folder / "bin").mkdir()
+    (folder / "bin/claribi-export").write_text(f"#!/bin/bash\n{command}\n")
+    (folder / "bin/claribi-export").chmod(0o755)
+    for name in accounts:
+        (folder / "accounts" / name).mkdir(parents=True)
+    variables = {"PATH": f"{folder}/bin:{os.environ['PATH']}"}
+    return subprocess.run(
+        ["bash", "-c", loop_over_accounts()], cwd=folder, env=variables, capture_output=True, text=True, timeout=60
+    )
+
+
+def test_one_account_of_many_that_fails_is_named_and_keeps_no_other_from_being_read(tmp_path):
+    ended = go_through(tmp_path, ["a", "b", "c"], "echo read; case $PWD in */b) exit 3;; */c) exit 75;; esac")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (1, "accounts/b/: exit 3\n", "")
+    assert [(tmp_path / "accounts" / name / "last-run.txt").read_text() for name in "abc"] == ["read\n"] * 3
+
+
+def test_five_accounts_in_a_row_that_fail_end_the_loop(tmp_path):
+    ended = go_through(tmp_path, "abcdefg", "case $PWD in */a) ;; *) exit 1;; esac")
+    failed = [*(f"accounts/{name}/: exit 1" for name in "bcdef"), "five in a row: the others were not tried"]
+    assert (ended.returncode, ended.stdout.splitlines()) == (1, failed)
+    assert not (tmp_path / "accounts/g/last-run.txt").exists()
 
 
 def test_what_cannot_run_here_is_read_by_bash_at_least():
