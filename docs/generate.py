@@ -9,6 +9,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from pipelines.claribi.schema import TABLES, Column, Table
+from pipelines.watch.tables import WATCHED
 
 HERE = Path(__file__).parent
 LOCK = HERE.parent / "requirements-run.lock"
@@ -79,7 +80,7 @@ SPELLED = {
 
 def tables_page() -> str:
     """Every table with its key, how it is written, and every column."""
-    return "\n".join([TABLES_HEAD, *(_table(table) for table in TABLES.values())])
+    return "\n".join([TABLES_HEAD, *(_table(table) for table in (*TABLES.values(), *WATCHED))])
 
 
 def _table(table: Table) -> str:

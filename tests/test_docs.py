@@ -1,10 +1,12 @@
 """Every page of the documentation is done as it says: its commands run, in order, in a clean copy of the project.
 
-What stands in: the sandbox for clariBI, the tests' own Google Sheets and PostgreSQL for those, and the environment that
-the tests run in for what `make setup` installs. What cannot be done here is named below with its reason, and at least
-read by bash.
+What stands in: the sandbox for clariBI; the tests' own Google Sheets, PostgreSQL, mail server and receiver of web calls
+for those; the environment that the tests run in for what `make setup` installs. What cannot be done here is named below
+with its reason, and at least read by bash.
 """
 
+import ast
+import inspect
 import json
 import os
 import re
@@ -12,17 +14,22 @@ import signal
 import socket
 import subprocess
 import sys
+import textwrap
 import tomllib
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 import typer
 import yaml
 
+from destinations import errors as destination_errors
+from destinations import sheets_errors
+from pipelines.claribi import errors as claribi_errors
 from pipelines.cli import app
 from pipelines.sandbox import KB, Account, Organisation, Sandbox
 from tests.installed import PROJECT, clean_copy
+from tests.notify_servers import post_office, receiver
 from tests.pages import PAGES, anchors, blocks, commands, mentioned
 from tests.postgres import serve_postgres
 from tests.sheets_server import ROBOT
@@ -40,6 +47,8 @@ NOT_HERE = {
 """Commands that no test can run on loopback, and why."""
 
 SHEET = "https://docs.google.com/spreadsheets/d/…/edit"
+CHAT = "https://hooks.slack.com/services/T…/B…/…"
+MAIL = "mailtos://user:password@smtp.example.com?from=nightly@example.com&to=ops@example.com"
 POSTGRES = "postgresql://loader:secret@localhost:5432/claribi"
 ASK = (
     "import duckdb, sys\n"
@@ -84,22 +93,24 @@ def _accounts(stage):
 @pytest.fixture
 def stand_ins(request, tmp_path):
     """What a page names and only its reader has, with what stands in for it; servers start for pages that need one."""
+    with ExitStack() as servers:
 
-    def of(page):
-        text = PAGES[page]
-        found = {"/path/to/the-key.json": str(tmp_path / "the-key.json"), "8765": str(_free_port())}
-        if SHEET in text:
-            sheets = request.getfixturevalue("server")
-            (tmp_path / "the-key.json").write_text(json.dumps(sheets.accounts.service_account(ROBOT)))
-            found[SHEET] = SHEET.replace("…", sheets.create())
-            found["api_url"] = sheets.url
-        if POSTGRES in text:
-            running = serve_postgres()
-            found[POSTGRES] = running.__enter__().database().url
-            request.addfinalizer(lambda: running.__exit__(None, None, None))
-        return found
+        def of(page):
+            text = PAGES[page]
+            found = {"/path/to/the-key.json": str(tmp_path / "the-key.json"), "8765": str(_free_port())}
+            if SHEET in text:
+                sheets = request.getfixturevalue("server")
+                (tmp_path / "the-key.json").write_text(json.dumps(sheets.accounts.service_account(ROBOT)))
+                found |= {SHEET: SHEET.replace("…", sheets.create()), "api_url": sheets.url}
+            if POSTGRES in text:
+                found[POSTGRES] = servers.enter_context(serve_postgres()).database().url
+            if CHAT in text:
+                found[CHAT] = f"json://{servers.enter_context(receiver()).host}/"
+            if MAIL in text:
+                found[MAIL] = servers.enter_context(post_office()).url()
+            return found
 
-    return of
+        yield of
 
 
 def _free_port():
@@ -211,6 +222,38 @@ def test_five_accounts_in_a_row_that_fail_end_the_loop(tmp_path):
     failed = [*(f"accounts/{name}/: exit 1" for name in "bcdef"), "five in a row: the others were not tried"]
     assert (ended.returncode, ended.stdout.splitlines()) == (1, failed)
     assert not (tmp_path / "accounts/g/last-run.txt").exists()
+
+
+def said_by(one):
+    """What an error says, as its code has it: `…` stands for what is filled in."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(one)))
+    calls = [
+        node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("__init__")
+    ]
+    parts = [part for call in calls for argument in call.args for part in getattr(argument, "values", [argument])]
+    return "".join(
+        part.value if isinstance(part, ast.Constant) and isinstance(part.value, str) else "…" for part in parts
+    )
+
+
+def errors():
+    """Every error with words of its own; `SettingError` and the like say what they are told."""
+    found = [
+        one
+        for module in (claribi_errors, destination_errors, sheets_errors)
+        for one in vars(module).values()
+        if isinstance(one, type) and issubclass(one, Exception) and one.__module__ == module.__name__
+    ]
+    return [(one.exit_code, said_by(one)) for one in found if re.search(r"[a-z]{3}", said_by(one))]
+
+
+def test_every_error_has_its_cause_and_its_cure():
+    table = PAGES["docs/operations.md"].partition("<!-- codes -->")[2].partition("<!-- /codes -->")[0]
+    rows = [[cell.strip() for cell in row.strip("|").split(" | ")] for row in table.splitlines() if row[2:3].isdigit()]
+    told = [(int(row[0]), row[1].strip("`")) for row in rows]
+    assert [row for row in rows if len(row) != 4 or not all(row)] == []
+    untold = [text for code, text in errors() if not any(code == one and part in text for one, part in told)]
+    assert untold == ["…, row …, column …: …"]
 
 
 def test_what_cannot_run_here_is_read_by_bash_at_least():

@@ -36,6 +36,13 @@ def base(wheel, tmp_path_factory):
     return Installed(tmp_path_factory.mktemp("base"), wheel)
 
 
+@pytest.fixture(scope="module")
+def full(wheel, tmp_path_factory):
+    """The command with all extras, and what some of its tests need."""
+    tools = ("google-api-python-client", "hypothesis", "playwright", "pytest", "pytest-timeout")
+    return Installed(tmp_path_factory.mktemp("full"), wheel, ["all"], tools)
+
+
 @pytest.fixture
 def account(stage):
     """The settings of an account that is served."""
@@ -91,6 +98,7 @@ def everything(folder):
         ("sheets", ("run", "--destination", "google_sheets")),
         ("postgres", ("status", "--destination", "postgres")),
         ("sandbox", ("sandbox", "--port", "0")),
+        ("watch", ("digest",)),
     ],
 )
 def test_what_needs_an_extra_names_it(base, account, tmp_path, extra, words):
@@ -104,15 +112,21 @@ def test_what_needs_an_extra_names_it(base, account, tmp_path, extra, words):
     assert "Traceback" not in ended.stderr
 
 
-def test_tests_of_the_project_pass_against_the_wheel(wheel, tmp_path):
-    tools = ("google-api-python-client", "hypothesis", "playwright", "pytest", "pytest-timeout")
-    installed = Installed(tmp_path / "env", wheel, ["all"], tools)
+def test_with_the_extras_it_watches_and_writes_the_digest(full, account, tmp_path):
+    run = full.run(tmp_path, "claribi-export", "run", **account)
+    assert (run.returncode, run.stderr) == (0, "")
+    digest = full.run(tmp_path, "claribi-export", "digest", "--output", "page.html")
+    assert (digest.returncode, digest.stderr) == (0, "")
+    assert (tmp_path / "page.html").read_text("utf-8").rstrip().endswith("</html>")
+
+
+def test_tests_of_the_project_pass_against_the_wheel(full, tmp_path):
     elsewhere = tmp_path / "elsewhere"
     shutil.copytree(PROJECT / "tests", elsewhere / "tests", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(PROJECT / "pyproject.toml", elsewhere)
     tested = [f"tests/{name}" for name in QUICK]
-    ended = installed.run(elsewhere, "python", "-m", "pytest", "-p", "no:cacheprovider", *tested)
+    ended = full.run(elsewhere, "python", "-m", "pytest", "-p", "no:cacheprovider", *tested)
     assert (ended.returncode, ended.stderr) == (0, ""), ended.stdout
     where = "import pipelines, destinations; print(pipelines.__file__, destinations.__file__)"
-    files = installed.run(elsewhere, "python", "-c", where).stdout.split()
-    assert files == [f"{installed.packages}/{name}/__init__.py" for name in ("pipelines", "destinations")]
+    files = full.run(elsewhere, "python", "-c", where).stdout.split()
+    assert files == [f"{full.packages}/{name}/__init__.py" for name in ("pipelines", "destinations")]
