@@ -119,8 +119,11 @@ def _judge(view: View, settings: WatchSettings) -> _Judged:
         *look_at_reports(tables["reports"], tables["dashboards"], tables["export_runs"], settings, reading.at),
     ]
     known = [finding for finding in found if finding.rule not in reading.unknown]
-    step = advance(tables["alerts"], known, reading.at, settings.remind_after_h, reading.unknown)
-    return _Judged(step, health.events if "data_sources" in reading.read else [], records(tables["alerts"]))
+    alerts = tables["alerts"]
+    if len(alerts):  # a destination gives rows in any order; a message should not
+        alerts = alerts.sort_values(list(ALERTS.key))
+    step = advance(alerts, known, reading.at, settings.remind_after_h, reading.unknown)
+    return _Judged(step, health.events if "data_sources" in reading.read else [], records(alerts))
 
 
 def _tell(
@@ -137,15 +140,15 @@ def _tell(
     tables = {name: view.whole(name) for name in notify.deliver} if mailed and deliver else {}
     attached = attach(tables, notify.form, notify.max_attachment_mb) if tables else None
     something = notices or attached or (run and run.exit_code not in FINE)
-    overview = _overview(view, settings) if mailed and something else None
+    overview = _overview(view, settings, notices) if mailed and something else None
     return tell(notify, view.organization, run, notices, attached, overview)
 
 
-def _overview(view: View, settings: WatchSettings) -> tuple[str, str]:
-    """The short form of the digest, as text and as HTML."""
+def _overview(view: View, settings: WatchSettings, notices: Sequence[Notice]) -> tuple[str, str]:
+    """The short form of the digest, as text and as HTML; what the mail has just told it does not repeat."""
     from pipelines.digest.page import mail_body  # below it are jinja2 and vl_convert, of an extra
 
-    return mail_body(view.facts(settings))
+    return mail_body(view.facts(settings), {(one.finding.rule, one.finding.subject) for one in notices})
 
 
 def _watched(view: View, judged: _Judged, sent: Sent, notes: list[str], *, rules: bool) -> Watched:

@@ -1,14 +1,12 @@
 """The page in a real browser: Debian's chromium, headless (`apt-get install chromium`), over no network."""
 
-import os
-import shutil
 from itertools import pairwise
 
 import pytest
-from playwright.sync_api import sync_playwright
 
 from pipelines.digest.gathering import gather
 from pipelines.digest.page import mail_body, render
+from tests.browser import Seen, chromium
 from tests.digest_account import HOSTILE, NOW, SETTINGS, empty, thirty_nights
 
 PAGES = {
@@ -45,22 +43,6 @@ ACTIVE = """() => [...document.querySelectorAll("*")].filter(element =>
 ).map(element => element.outerHTML)"""
 
 
-class Seen:
-    """What a browser has done with a page besides showing it."""
-
-    def __init__(self, page):
-        self.console, self.requests, self.refused, self.dialogs = [], [], {}, []
-        page.on("console", lambda message: self.console.append(message.text))
-        page.on("pageerror", lambda error: self.console.append(str(error)))
-        page.on("request", lambda request: self.requests.append(request.url))
-        page.on("requestfailed", lambda request: self.refused.update({request.url: request.failure}))
-        page.on("dialog", self._dismiss)
-
-    def _dismiss(self, dialog):
-        self.dialogs.append(dialog.message)
-        dialog.dismiss()
-
-
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pages")
@@ -72,14 +54,8 @@ def files(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser():
-    program = shutil.which("chromium")
-    assert program, "These tests look at the page in Debian's browser: apt-get install chromium"
-    # Chromium refuses its sandbox to root, which is who runs in a container.
-    unconfined = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=unconfined)
-        yield browser
-        browser.close()
+    with chromium() as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The page and the mail as text: complete, small, and nothing of a hostile title gets through."""
 
+import html
 import re
 from dataclasses import replace
 from xml.etree import ElementTree
@@ -63,6 +64,27 @@ def test_trouble_without_an_alert_names_the_command_that_looks():
     assert "yet the sections below show trouble" in render(told)
     assert "<code>claribi-export watch</code>" in render(told)
     assert all("Not all well" in part for part in mail_body(told))
+
+
+def test_a_crowd_of_one_kind_hides_no_other_problem():
+    (critical, *_) = told = facts().alerts
+    crowd = [replace(told[-1], rule="report_failed", title=f"Report {number} failed") for number in range(50)]
+    page = html.unescape(
+        render(replace(facts(), alerts=[critical, *crowd, replace(told[-1], rule="usage", title="Credits")]))
+    )
+    places = [page.index(title) for title in (critical.title, "Credits", "Report 0 failed")]
+    assert places == sorted(places)
+    assert page.count("<h3><bdi>Report") == 3
+    assert "And 47 more of this kind:" in page
+    assert ("<li><bdi>Report 39 failed" in page, "<li><bdi>Report 40 failed" in page) == (True, False)
+
+
+def test_a_mail_does_not_repeat_what_it_has_told():
+    (first, second, *_) = facts().alerts
+    for part in mail_body(facts(), {(first.rule, first.subject)}):
+        assert first.title not in html.unescape(part)
+        assert second.title in html.unescape(part)
+        assert "6 problems" in part
 
 
 def test_long_lists_are_cut_and_the_rest_is_counted():

@@ -182,6 +182,14 @@ class Facts:
         return f"{len(self.alerts)} problem{'s' * (len(self.alerts) != 1)}"
 
     @property
+    def groups(self) -> list[list[Alert]]:
+        """The open alerts by rule: those with a critical one, then the small ones, so that no crowd hides them."""
+        found: dict[str, list[Alert]] = {}
+        for alert in self.alerts:
+            found.setdefault(alert.rule, []).append(alert)
+        return sorted(found.values(), key=lambda group: (group[0].severity != CRITICAL, len(group)))
+
+    @property
     def unwatched(self) -> bool:
         """Whether something is wrong and no alert is open: the rules were not run since it began."""
         trouble = any(source.trouble for source in self.sources) or any(meter.level != WELL for meter in self.meters)
