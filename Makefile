@@ -9,8 +9,8 @@ help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
 .PHONY: demo
-demo: setup ## Export a made-up organisation into DuckDB and show what landed
-	@$(BIN)/claribi-export demo $(if $(DESTINATION),--destination $(DESTINATION))
+demo: setup ## Export a made-up organisation for a month of nights and show what landed
+	@$(BIN)/claribi-export demo $(if $(DESTINATION),--destination $(DESTINATION)) $(if $(NIGHTS),--nights $(NIGHTS))
 
 .PHONY: setup
 setup: .venv/installed ## Make .venv with everything for development

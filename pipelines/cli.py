@@ -265,14 +265,15 @@ def sandbox(
 def demo(
     destination: Annotated[str, typer.Option(help="duckdb or csv_files.")] = "duckdb",
     folder: Annotated[str, typer.Option(help="Where to write.")] = "demo",
+    nights: Annotated[int, typer.Option(help="How many nights pass after the first load.")] = 29,
 ) -> None:
-    """Export a made-up organisation, twice: a first load and a night."""
+    """Export a made-up organisation for a month of nights, and draw one page of it."""
     with _speaking() as out:
         from pipelines.demo import play
         from pipelines.screens import progress
 
         with progress(out.notes) as on_progress:
-            for scene in play(destination, folder, on_progress):
+            for scene in play(destination, folder, nights, on_progress):
                 out.result.print(scene, soft_wrap=True)
 
 

@@ -5,15 +5,15 @@ from pathlib import Path
 from pipelines.claribi.errors import SettingError
 from pipelines.status import looked_into
 from pipelines.view import View
-from pipelines.watch.settings import load_watch_settings
+from pipelines.watch.settings import WatchSettings, load_watch_settings
 
 
-def write_digest(destination: str, output: Path) -> str:
+def write_digest(destination: str, output: Path, settings: WatchSettings | None = None) -> str:
     """Write the page and give its headline; raises `NothingRead` where there was no run yet."""
     from pipelines.digest.page import render  # below it are jinja2 and vl_convert, of an extra
 
     with looked_into(destination) as pipeline:
-        facts = View(pipeline).facts(load_watch_settings())
+        facts = View(pipeline).facts(settings or load_watch_settings())
     try:
         output.write_text(render(facts), encoding="utf-8")
     except OSError as error:

@@ -98,6 +98,7 @@ def stand_ins(request, tmp_path):
         def of(page):
             text = PAGES[page]
             found = {"/path/to/the-key.json": str(tmp_path / "the-key.json"), "8765": str(_free_port())}
+            found["make demo"] = "make demo NIGHTS=1"  # thirty take a minute, and show the same commands
             if SHEET in text:
                 sheets = request.getfixturevalue("server")
                 (tmp_path / "the-key.json").write_text(json.dumps(sheets.accounts.service_account(ROBOT)))

@@ -18,7 +18,7 @@ PURE = [
     *(f"pipelines.claribi.{name}" for name in ("answers", "columns", "dialect", "frames", "leftovers", "lists")),
     *(f"pipelines.claribi.{name}" for name in ("numbering", "placing", "rows", "schema", "tally")),
     *(f"pipelines.watch.{name}" for name in ("alerts", "finding", "health", "reports", "source_events", "tables")),
-    *(f"pipelines.watch.{name}" for name in ("usage", "words")),
+    *(f"pipelines.watch.{name}" for name in ("usage", "watched", "words")),
     *(f"pipelines.digest.{name}" for name in ("facts", "gathering", "sentences")),
     "destinations.cells",
     "destinations.sheets_plan",

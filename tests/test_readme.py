@@ -14,6 +14,7 @@ from pipelines.claribi.settings import ClaribiSettings
 from pipelines.cli import app
 from pipelines.watch.settings import WatchSettings
 from pipelines.watch.tables import WATCHED
+from tests.browser import Seen, chromium
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -66,7 +67,7 @@ def test_the_tables_are_those_of_the_schema():
 def test_the_capture_is_what_the_demo_prints(tmp_path):
     shown = re.search(r"<!-- capture: make demo -->\n```text\n(.*?)```", README, re.DOTALL)[1]
     printed = subprocess.run(
-        [sys.executable, "-c", "from pipelines.cli import main; main()", "demo"],
+        [sys.executable, "-c", "from pipelines.cli import main; main()", "demo", "--nights", "1"],
         cwd=tmp_path,
         env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": str(ROOT), "COLUMNS": "120"},
         capture_output=True,
@@ -74,6 +75,15 @@ def test_the_capture_is_what_the_demo_prints(tmp_path):
         check=True,
     ).stdout
     assert _steady(shown) == _steady(printed.split("\nLook at it\n")[0])
+    page = tmp_path / "demo" / "digest.html"
+    assert f"demo/{page.name} shows all of it on one page (6 problems)" in printed
+    with chromium() as browser:
+        tab = browser.new_page(viewport={"width": 360, "height": 800})
+        seen = Seen(tab)
+        tab.goto(page.as_uri(), wait_until="load")
+        assert (tab.locator("h1").inner_text(), tab.locator(".alerts li").count()) == ("6 problems", 1 + 1 + 3)
+        assert tab.evaluate("document.documentElement.scrollWidth") == 360
+        assert (seen.console, seen.dialogs, seen.requests) == ([], [], [page.as_uri()])
 
 
 def _steady(text: str) -> list[str]:

@@ -111,6 +111,25 @@ def test_a_link_to_another_host_with_the_key_in_it_is_told_without_it(customer, 
     assert_silent(customer, ended, KEY)
 
 
+@pytest.mark.parametrize("bug", [False, True])
+def test_neither_the_addresses_of_people_nor_that_of_a_monitor_are_shown_or_kept(customer, tmp_path, bug):
+    if bug:
+        (tmp_path / "sitecustomize.py").write_text(BUG_WITH_ADDRESSES)
+        customer.folder = tmp_path / "work"
+        customer.folder.mkdir()
+    secrets = ("sesame-opens-4711", "whispered-path-0815")
+    ended = customer.run(
+        "run",
+        PYTHONPATH=tmp_path,
+        NOTIFY__URLS=f"mailto://nightly:{secrets[0]}@127.0.0.1:9/?from=a@example.com&to=ops@example.com",
+        NOTIFY__HEARTBEAT_URL=f"http://127.0.0.1:9/{secrets[1]}",
+    )
+    assert ended.code == 1
+    assert ("This is a bug" in ended.stderr) == bug
+    assert ("did not reach NOTIFY__URLS, number 1: E-Mail (mailto://127.0.0.1)" in ended.stdout) != bug
+    assert_silent(customer, ended, KEY, *secrets)
+
+
 def test_the_traceback_of_a_bug_is_whole_but_for_the_secrets(customer, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(BUG)
     customer.folder = tmp_path / "work"
@@ -129,6 +148,18 @@ def broken(walk):
     settings = walk._client._settings
     token = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmVk"
     raise RuntimeError(f"the headers were {settings.api_key} {settings.password} Bearer {token}")
+    yield
+
+Walk.__iter__ = broken
+"""
+
+
+BUG_WITH_ADDRESSES = """
+import os
+from pipelines.claribi.walk import Walk
+
+def broken(walk):
+    raise RuntimeError(f"told {os.environ['NOTIFY__URLS']} and {os.environ['NOTIFY__HEARTBEAT_URL']}")
     yield
 
 Walk.__iter__ = broken
