@@ -84,6 +84,7 @@ def test_a_mail_does_not_repeat_what_it_has_told():
     for part in mail_body(facts(), {(first.rule, first.subject)}):
         assert first.title not in html.unescape(part)
         assert second.title in html.unescape(part)
+        assert second.text not in html.unescape(part)
         assert "6 problems" in part
 
 

@@ -30,13 +30,16 @@ def render(facts: Facts) -> str:
 def mail_body(facts: Facts, told: Collection[tuple[str, str]] = ()) -> tuple[str, str]:
     """Give the short form for a mail: plain text, and HTML that styles each element, as mail programs want it.
 
-    `told` are rule and subject of the problems that the mail has named already.
+    `told` are rule and subject of the problems that the mail has named already; the others, which were told in earlier
+    mails, then stand there by their titles.
     """
     besides = [alert for alert in facts.alerts if (alert.rule, alert.subject) not in told]
     cleared = [alert for alert in facts.cleared if (alert.rule, alert.subject) not in told]
     environment = _environment()
     text, html = (
-        environment.get_template(name).render(facts=facts, alerts=besides, cleared=cleared, most=MOST_MAILED)
+        environment.get_template(name).render(
+            facts=facts, brief=bool(told), alerts=besides, cleared=cleared, most=MOST_MAILED
+        )
         for name in ("mail.txt", "mail.html")
     )
     return text, html
