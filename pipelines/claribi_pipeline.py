@@ -93,7 +93,7 @@ def export(
     """
     started = clock()
     run_id = f"{started:%Y%m%dT%H%M%SZ}-{uuid4().hex[:6]}"
-    run = Run(settings, run_id=run_id, started_at=started, clock=clock, **options)
+    run = Run(settings, run_id=run_id, only=only, started_at=started, clock=clock, **options)
     try:
         with _stoppable(run), _fewer_collections(), _no_empty_file(destination):
             check_choice(only)
@@ -101,9 +101,9 @@ def export(
             run.note(synchronise(pipeline))
             run.held = held = DestinationRows(pipeline)
             if dry_run:
-                _read(run, only, pipeline)
+                _read(run, pipeline)
             else:
-                source = claribi_source(run, only)
+                source = claribi_source(run)
                 # So that a destination may be told to take them, or not, before there is a row.
                 source.resources.add(*(_own(table, []) for table in WATCHED if not held.kinds(table.name)))
                 _load(pipeline, source)
@@ -249,11 +249,11 @@ def _own(table: Table, rows: list[Row]) -> DltResource:
     )
 
 
-def _read(run: Run, only: Sequence[str], pipeline: dlt.Pipeline) -> None:
+def _read(run: Run, pipeline: dlt.Pipeline) -> None:
     """Read what a run would read and let it go; counts and proofs are what remains."""
     run.state = copy.deepcopy(state_of(pipeline))
     for name, read in READERS.items():
-        if name != "export_runs" and (not only or name in only or name in ALWAYS):
+        if name != "export_runs" and (run.wants(name) or name in ALWAYS):
             for _ in read(run):
                 pass
 

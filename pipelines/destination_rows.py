@@ -32,7 +32,7 @@ class DestinationRows:
 
     def __init__(self, pipeline: dlt.Pipeline) -> None:
         self._pipeline = pipeline
-        self._client = pipeline.destination_client() if pipeline.default_schema_name else None
+        self._client = pipeline.destination_client()
         # As it is now: dlt reads it from disk each time, and a run is compared with what was there before it.
         self._tables: dict[str, Any] = pipeline.default_schema.tables if pipeline.default_schema_name else {}
 

@@ -71,6 +71,7 @@ def make_report(run: Run, destination: str, rows: dict[str, int | None], error: 
                 "complete": proof.complete,
                 "rewalked": proof.rewalked,
                 "known_before": _stamp(proof.known_before) if proof.known_before else None,
+                "resumed": proof.resumed,
             }
             for name, proof in run.walks.items()
         },

@@ -17,6 +17,8 @@ from pipelines.sandbox.listing import to_json
 LISTS = ("reports", "dashboards", "data_sources")
 CHILDREN = {"report_insights": ("reports", "insights"), "dashboard_widgets": ("dashboards", "widgets")}
 """Child tables: of what, and the neutral name of their rows there."""
+OWN = ("_removed", "detail_read_at")
+"""Columns that say how far the export is, and nothing of clariBI's objects."""
 GROWN = {
     "report_insights": ("confidence", "unit", "value"),
     "dashboard_widgets": ("columns", "rows"),
@@ -83,7 +85,7 @@ class Nightly:
             return db.execute(sql).fetchall()
 
     def rows(self, table):
-        """All rows of a table as dictionaries, sorted by key; JSON parsed, the mark of removed rows left out."""
+        """All rows of a table as dictionaries, sorted by key; JSON parsed, the export's own marks left out."""
         with duckdb.connect(str(self.warehouse), read_only=True) as db:
             db.execute("SET timezone = 'UTC'")
             found = db.execute(f"FROM claribi.{table}")
@@ -139,7 +141,7 @@ def _said(spoken, name, item):
 
 
 def _row(name, item):
-    return {column.name: _plain(item.get(column.name)) for column in TABLES[name].columns}
+    return {one.name: _plain(item.get(one.name)) for one in TABLES[name].columns if one.name not in OWN}
 
 
 def _child(name, parent, position, one):
@@ -164,5 +166,5 @@ def _parsed(names, row):
     return {
         name: json.loads(value) if kind == "JSON" and value is not None else value
         for (name, kind), value in zip(names, row, strict=True)
-        if name != "_removed"
+        if name not in OWN
     }

@@ -6,7 +6,7 @@ import pytest
 
 from pipelines.claribi.schema import TABLES
 from pipelines.sandbox import KB, V1
-from tests.nightly import CHILDREN, LISTS, Nightly, in_order
+from tests.nightly import CHILDREN, LISTS, OWN, Nightly, in_order
 from tests.postgres import serve_postgres
 from tests.stage import finish_calls
 
@@ -31,7 +31,8 @@ def rows(database, table):
     """All rows of a table as `Nightly.rows` gives DuckDB's."""
     names, found = database.query(f"SELECT * FROM claribi.{table}")
     told = [dict(zip(names, row, strict=True)) for row in found]
-    return in_order(table, [{name: value for name, value in row.items() if not name.startswith("_")} for row in told])
+    ours = [name for name in names if not name.startswith("_") and name not in OWN]
+    return in_order(table, [{name: row[name] for name in ours} for row in told])
 
 
 def alive(database):

@@ -21,7 +21,7 @@ import pyarrow as pa
 from dlt.extract import DltResource
 
 from pipelines.claribi.errors import SettingError
-from pipelines.claribi.objects import objects
+from pipelines.claribi.reading import objects
 from pipelines.claribi.rows import REMOVED, json_columns
 from pipelines.claribi.run import Run
 from pipelines.claribi.schema import TABLES, Table, family
@@ -40,7 +40,7 @@ READERS: dict[str, Callable[[Run], Iterator[Batch]]] = {
 """What is read, in the order of importance: when the rate limit ends a run early, the small tables are there.
 
 No list can be asked for what changed since a date, so there is no cursor that the server knows: each list is walked
-whole and compared with the destination. Every table is merged on its key; no table is appended to."""
+as far as new objects reach, and compared with the destination. Every table is merged on its key."""
 
 ALWAYS = ("organization", "export_runs")
 """Read whatever was chosen: the first keeps two accounts from mixing, the last says that the run was whole."""
@@ -58,13 +58,13 @@ CHOICES = tuple(name for name in READERS if name not in ALWAYS)
 def claribi_source(run: Run | None = None, only: Sequence[str] = ()) -> Iterator[DltResource]:
     """Give a resource for each table; `only` leaves out all but the named ones of `CHOICES`.
 
-    Without a `run` the settings are read from dlt's configuration and every row is loaded, whatever is there.
+    Without a `run` the settings are read from dlt's configuration and every row is loaded, whatever is there; with one,
+    the run says what is read.
     """
-    check_choice(only)
-    run = run or Run(load_settings(), run_id=uuid4().hex)
-    run.wanted = tuple(only)
+    check_choice(run.only if run else only)
+    run = run or Run(load_settings(), run_id=uuid4().hex, only=only)
     for name, read in READERS.items():
-        if not only or name in only or name in ALWAYS:
+        if run.wants(name) or name in ALWAYS:
             pages = dlt.resource(_with_state(run, read), name=f"{name}_read", selected=False)
             yield from (pages | _resource(table) for table in family(TABLES[name]))
 

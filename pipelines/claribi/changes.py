@@ -4,8 +4,9 @@ Only new and changed rows are loaded: a quiet night writes next to nothing, and 
 changed. Rows are compared by fingerprints that DuckDB computes: a million of them take some 60 MB.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Protocol
 
 import duckdb
@@ -13,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipelines.claribi.schema import DETAIL_READ
 from pipelines.claribi.shelf import Batch, Shelf
 
 SQL_TYPES = {
@@ -23,6 +25,9 @@ SQL_TYPES = {
     pa.date32(): "DATE",
     pa.timestamp("us", "UTC"): "TIMESTAMPTZ",
 }
+
+Span = tuple[datetime | None, datetime | None]
+"""A stretch of time without its ends, UTC; None where it is open."""
 
 
 class Held(Protocol):
@@ -106,13 +111,35 @@ class Comparison:
         replaced = {name: int(one["rows"][changed].sum()) for name, one in found.items() if name != self._shelf.main}
         return Sorted(np.flatnonzero(new), np.flatnonzero(changed), replaced)
 
-    def missing(self) -> list[str]:
-        """Ids of the objects that the destination holds as alive and the walk did not meet, in text order."""
+    def missing(self, span: Span = (None, None)) -> list[str]:
+        """Ids of the objects that the destination holds as alive and the walk did not meet, in text order.
+
+        With a `span`, only of those that were created between its ends.
+        """
         if self.first:
             return []
         seen = pa.table({"id": self._shelf.ids()})  # noqa: F841 - DuckDB finds it by its name
-        query = f"SELECT parent FROM held_{self._shelf.main} WHERE alive AND parent NOT IN (FROM seen) ORDER BY 1"
-        return [row[0] for row in self._db.execute(query).fetchall()]
+        query = f"""
+            SELECT parent FROM held_{self._shelf.main}
+            WHERE alive AND parent NOT IN (FROM seen)
+                AND ($1 IS NULL OR created_at > $1) AND ($2 IS NULL OR created_at < $2)
+            ORDER BY 1
+        """
+        return [row[0] for row in self._db.execute(query, list(span)).fetchall()]
+
+    def due(self, final: Collection[str]) -> list[str]:
+        """Ids of the living objects that were loaded without their detail, newest first.
+
+        Where objects have a status, only of those in one of the `final` ones: the others will change yet.
+        """
+        if self.first:
+            return []
+        query = f"""
+            SELECT parent FROM held_{self._shelf.main}
+            WHERE due AND alive AND (status IS NULL OR len($1) = 0 OR status IN (SELECT unnest($1)))
+            ORDER BY created_at DESC NULLS LAST, parent DESC
+        """
+        return [row[0] for row in self._db.execute(query, [sorted(final)]).fetchall()]
 
     @property
     def nothing_found(self) -> bool:
@@ -129,10 +156,16 @@ class Comparison:
 
     def _index(self, name: str, held: pa.RecordBatchReader) -> None:
         """Read one table of the destination once, in a stream, and keep a fingerprint for each object."""
-        alive = "bool_and(deleted_at IS NULL)" if "deleted_at" in held.schema.names else "true"
+        there = held.schema.names
+        told = {
+            "alive": "bool_and(deleted_at IS NULL)" if "deleted_at" in there else "true",
+            "due": f"bool_or({DETAIL_READ} IS NULL)" if DETAIL_READ in there else "false",
+            "created_at": "max(created_at)" if "created_at" in there else "CAST(NULL AS TIMESTAMPTZ)",
+            "status": "max(status)" if "status" in there else "CAST(NULL AS VARCHAR)",
+        }
+        more = "".join(f", {value} AS {column}" for column, value in told.items()) if name == self._shelf.main else ""
         self._db.execute(
-            f"CREATE TABLE held_{name} AS "
-            f"SELECT {self._fingerprints(name, held.schema.names)}, {alive} AS alive FROM held GROUP BY parent"
+            f"CREATE TABLE held_{name} AS SELECT {self._fingerprints(name, there)}{more} FROM held GROUP BY parent"
         )
 
     def _beside(self, ids: pa.Table, rows: pa.Table, name: str) -> dict[str, Any]:  # noqa: ARG002 - read by DuckDB
@@ -151,10 +184,17 @@ class Comparison:
         """SQL for an object's id, fingerprint and number of rows; a column that is not there counts as null."""
         parent = self._shelf.parents.get(name, "id")
         values = ", ".join(
-            f'TRY_CAST("{column}" AS {kind})' if column in there else f"CAST(NULL AS {kind})"
+            _value(column, kind) if column in there else f"CAST(NULL AS {kind})"
             for column, kind in self._columns[name].items()
         )
         return f'"{parent}" AS parent, bit_xor(hash({values})) AS fingerprint, count(*) AS rows'
+
+
+def _value(column: str, kind: str) -> str:
+    """SQL for what counts of a column's value; of when an object was read, only whether it was."""
+    if column == DETAIL_READ:
+        return f"""CASE WHEN "{column}" IS NOT NULL THEN CAST('epoch' AS {kind}) END"""
+    return f'TRY_CAST("{column}" AS {kind})'
 
 
 def _compared(

@@ -4,12 +4,14 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
 
-from pipelines.claribi.changes import Comparison
+from pipelines.claribi.changes import Comparison, Span
 from pipelines.claribi.errors import NotFound, Paused, Shrunk, WalkUnproven
 from pipelines.claribi.run import Run
 
 ASKED = 50
 """How many missing objects are asked for one by one; beyond that, those missed by two sweeps in a row are gone."""
+ASKED_LATER = 1_000
+"""How many of a part of a list are remembered, to be asked for by the next runs."""
 
 SHRINK_SHARE, SHRINK_ROWS = 0.2, 5
 """More than this share of a table, and more than these rows, may not vanish at once."""
@@ -27,22 +29,32 @@ class Missing:
     """Ids of those that no longer exist."""
     alive: list[dict[str, Any]] = field(default_factory=list)
     """Details of those that do: the list left them out, as the one that lists active data sources only."""
+    unasked: list[str] = field(default_factory=list)
+    """Ids of those that there were no calls left for."""
 
 
-def look_for_missing(run: Run, name: str, beside: Comparison) -> Missing:
-    """Ask for what the walk did not meet; raise `Shrunk` when too much of the table would go at once."""
-    missing, seen_before = beside.missing(), set(run.state.get("missed", {}).get(name, []))
-    _remember(run, name, [])
+def look_for_missing(run: Run, name: str, beside: Comparison, span: Span = (None, None)) -> Missing:
+    """Ask for what the walk did not meet; raise `Shrunk` when too much of the table would go at once.
+
+    `span` is how far the walk has read a list in the order of creation; what was created outside of it may be there.
+    """
+    missing, seen_before = beside.missing(span), set(run.state.get("missed", {}).get(name, []))
+    whole = span == (None, None)
+    if whole:
+        _remember(run, name, [])
     if not missing:
         return Missing()
     if run.switched and not beside.nothing_found:
         return Missing(gone=missing)  # ids of the dialect before: to ask for them would be to ask for something else
-    allowed = float("inf") if run.allow_shrink else max(SHRINK_ROWS, SHRINK_SHARE * beside.alive)
+    allowed = float("inf") if run.allow_shrink else may_vanish(beside.alive)
     if len(missing) > max(allowed, ASKED):
         raise Shrunk(name, beside.alive, len(missing))
     found, rest = ask(run, name, missing[:ASKED]), missing[ASKED:]
+    if not whole:
+        found.unasked, rest = [*found.unasked, *rest][:ASKED_LATER], []
     found.gone += [one for one in rest if run.allow_shrink or _short(one) in seen_before]
-    _remember(run, name, [_short(one) for one in rest if one not in found.gone])
+    if whole:
+        _remember(run, name, [_short(one) for one in rest if one not in found.gone])
     if len(found.gone) > allowed or (beside.nothing_found and found.gone and not run.allow_shrink):
         raise Shrunk(name, beside.alive, len(found.gone))
     if beside.nothing_found and found.alive and name not in LISTED_IN_PART:
@@ -50,16 +62,22 @@ def look_for_missing(run: Run, name: str, beside: Comparison) -> Missing:
     return found
 
 
+def may_vanish(alive: int) -> float:
+    """How many of so many living objects may go at once without a question."""
+    return max(SHRINK_ROWS, SHRINK_SHARE * alive)
+
+
 def ask(run: Run, name: str, ids: list[str]) -> Missing:
     """Read objects by their own addresses, one by one, as far as the rate limit allows."""
     found = Missing()
-    for one in ids:
+    for at, one in enumerate(ids):
         try:
             found.alive.append(run.client.get(one, resource=name).body)
         except NotFound:
             found.gone.append(one)
         except Paused as problem:
-            run.problems.append(problem)
+            found.unasked = ids[at:]
+            run.problems += [] if run.stopped else [problem]
             break
     return found
 

@@ -1,13 +1,13 @@
 """Frames as the Arrow tables that dlt loads, and the rows that only we can make: emptied parents, deleted objects."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.claribi.frames import Frames, to_arrow
-from pipelines.claribi.schema import Table, family
+from pipelines.claribi.schema import DETAIL_READ, Table, family
 from pipelines.claribi.shelf import Batch
 
 REMOVED = "_removed"
@@ -41,6 +41,37 @@ def emptied(child: Table, rows: pa.Table, parents: pa.ChunkedArray) -> pa.Table:
     filled |= {parent: without, REMOVED: pa.repeat(True, len(without))}
     columns = [filled.get(field.name, pa.nulls(len(without), field.type)) for field in rows.schema]
     return pa.concat_tables([rows, pa.table(columns, schema=rows.schema)])
+
+
+def read_whole(rows: pa.Table, at: datetime) -> pa.Table:
+    """The rows with the moment (UTC) at which all of them was read; as they are where there is no such column."""
+    place = rows.schema.get_field_index(DETAIL_READ)
+    stamp = pa.repeat(pa.scalar(at, pa.timestamp("us", "UTC")), len(rows))
+    return rows if place < 0 else rows.set_column(place, rows.schema.field(place), stamp)
+
+
+def laid_over(
+    listed: pa.Table, held: pa.RecordBatchReader, told: Collection[str], kinds: Mapping[str, str]
+) -> pa.Table:
+    """Rows of a list that leaves things out, completed by what the destination holds of the same objects.
+
+    `told` are the columns that the list fills; what it does not say is kept, but for when the detail was read.
+    """
+    ids = listed["id"].combine_chunks()
+    found = [batch.filter(pc.is_in(batch["id"], value_set=ids)) for batch in held]
+    before = pa.Table.from_batches(found, held.schema)
+    places = pc.index_in(ids, value_set=before["id"].combine_chunks())
+    columns, fields = list(listed.columns), list(listed.schema)
+    for field in before.schema:
+        if field.name in told or field.name in ("id", "deleted_at", DETAIL_READ) or field.name.startswith("_"):
+            continue
+        kept, place = before[field.name].take(places), listed.schema.get_field_index(field.name)
+        if place >= 0:
+            columns[place] = kept.cast(listed.schema.field(place).type)
+        else:
+            columns.append(kept)
+            fields.append(pa.field(field.name, field.type).with_metadata({"kind": kinds.get(field.name, "text")}))
+    return pa.Table.from_arrays(columns, schema=pa.schema(fields))
 
 
 def deleted(rows: pa.RecordBatchReader, ids: Iterable[str], at: datetime) -> pa.Table:

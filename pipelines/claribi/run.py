@@ -1,9 +1,10 @@
 """One run against one account: what it was told, what it remembers, and what it found."""
 
-from collections.abc import Callable, Iterable, MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
@@ -13,6 +14,9 @@ from pipelines.claribi.dialect import Dialect
 from pipelines.claribi.errors import ClaribiError, Paused, SettingError, WalkUnproven
 from pipelines.claribi.settings import ClaribiSettings
 from pipelines.claribi.walk import Proof
+
+if TYPE_CHECKING:
+    from pipelines.claribi.objects import Objects
 
 
 @dataclass
@@ -40,6 +44,8 @@ class Run:
 
     settings: ClaribiSettings
     run_id: str
+    only: Sequence[str] = ()
+    """What the run is meant to read, but for the account and itself; empty: everything."""
     trigger: str = "manual"
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     held: Held = field(default_factory=NothingHeld)
@@ -52,8 +58,6 @@ class Run:
     """Called with a table's name, its rows read so far and the calls made so far."""
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     """This machine's time, UTC; another one where nights are played."""
-    wanted: tuple[str, ...] = ()
-    """What the run is meant to read, but for the account and itself; empty: everything."""
 
     state: MutableMapping[str, Any] = field(default_factory=dict)
     """dlt's state of the source; it is committed together with the rows."""
@@ -64,6 +68,10 @@ class Run:
     switched: bool = False
     """Whether this run found another prefix than the runs before it: ids of one say nothing under the other."""
     calls: Calls = field(default_factory=Calls)
+    lists: "dict[str, Objects] | None" = None
+    """What was read of the lists, by name; None before that."""
+    closing: ExitStack = field(default_factory=ExitStack)
+    """What is to be closed with the run."""
     _client: Client | None = None
     _stop_asked: bool = False
 
@@ -90,8 +98,6 @@ class Run:
         doubtful = {problem.resource for problem in self.problems if isinstance(problem, WalkUnproven)}
         proven = [name for name, proof in self.walks.items() if proof.complete or proof.known_before]
         walked = [name for name in proven if name not in doubtful]
-        if self.stopped and walked[-1:] == list(self.walks)[-1:]:
-            walked = walked[:-1]  # the run ended in it: objects may be missing
         return [*(name for name in ("organization", "usage") if name in self.counts), *walked]
 
     @property
@@ -110,6 +116,10 @@ class Run:
         """One word for the run: done, refused, partial or later."""
         return {0: "done", 3: "refused", 4: "partial", 75: "later"}.get(self.exit_code, "failed")
 
+    def wants(self, name: str) -> bool:
+        """Whether a table is to be read in this run."""
+        return not self.only or name in self.only
+
     def note(self, sentences: Iterable[str]) -> None:
         """Keep sentences for the run report, each once."""
         self.notes += [sentence for sentence in sentences if sentence not in self.notes]
@@ -122,8 +132,8 @@ class Run:
         """
         last = {"run_id": self.run_id, "outcome": self.outcome, "at": self.clock().isoformat(timespec="seconds")}
         self.state["last_run"] = last
-        self.state["last_reading"] = {"at": self.now.isoformat(), "read": self.read, "wanted": list(self.wanted)}
-        if not self.problems and not self.wanted:
+        self.state["last_reading"] = {"at": self.now.isoformat(), "read": self.read, "wanted": list(self.only)}
+        if not self.problems and not self.only:
             self.state["last_good_run"] = last
 
     def secrets(self) -> list[str]:
@@ -137,7 +147,8 @@ class Run:
             self._client.stop()
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections and files."""
+        self.closing.close()
         if self._client is not None:
             self._client.close()
 

@@ -16,6 +16,8 @@ Kind = Literal["text", "timestamp", "bigint", "double", "bool", "date", "json"]
 
 EXTRA: Final = "extra"
 """The last column of every table of clariBI objects: what fits no column, under its own name."""
+DETAIL_READ: Final = "detail_read_at"
+"""The column that says whether an object was read whole."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,11 @@ def ours(name: str, kind: Kind, about: str) -> Column:
 
 
 _DELETED = ours("deleted_at", "timestamp", "When the export found it gone from clariBI; null while it is there.")
+_DETAIL_READ = ours(
+    DETAIL_READ,
+    "timestamp",
+    "When all there is to know of it was read; null while its detail, which the list leaves out, is still to come.",
+)
 _EXTRA = ours(EXTRA, "json", "What has no column of its own: misfits, twins and unknown parts, under their own names.")
 
 REPORT_INSIGHTS: Final = Table(
@@ -119,6 +126,7 @@ REPORTS: Final = Table(
         _column("download_url", "text", "Where its file is; without the signature, so it needs a login."),
         _DELETED,
         _column("output_file_path", "text", "Where clariBI keeps its file."),
+        _DETAIL_READ,
         _EXTRA,
     ),
 )
@@ -183,6 +191,7 @@ DASHBOARDS: Final = Table(
         _column("web_url", "text", "Where to see it in clariBI."),
         _column("configuration", "json", "Layout and settings, without the widgets."),
         _column("analysis_metadata", "json", "What clariBI noted when it was made."),
+        _DETAIL_READ,
         _EXTRA,
     ),
 )

@@ -14,6 +14,7 @@ from pipelines.claribi.errors import SettingError
 Scheme = Literal["api-key", "x-api-key", "bearer", "jwt"]
 """How a request proves who it is; `jwt` is a bearer token got by email and password."""
 
+DETAILS = ("auto", "never", "always")
 SECRETS = {"api_key", "password"}
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 PLACEHOLDERS = {"<configure me>", "changeme", "claribi_sk_..."}
@@ -35,6 +36,8 @@ class ClaribiSettings(BaseConfiguration):
     """Longest total wait for a rate limit in one run, seconds."""
     sweep_days: int = 7
     """After so many days the whole list of reports is read, for edits and deletions of old ones."""
+    details: str = "auto"
+    """Whether details are read: `auto` where the list leaves things out; `never`; `always` of what changed."""
     timeout: float = 60.0
     """Longest silence while connecting or reading one answer, seconds."""
     retry_tries: int = 5
@@ -109,6 +112,8 @@ class ClaribiSettings(BaseConfiguration):
         for name in ("max_wait", "timeout", "retry_wait"):
             if getattr(self, name) < 0:
                 raise SettingError(name, f"is {getattr(self, name)}; seconds cannot be negative.")
+        if self.details not in DETAILS:
+            raise SettingError("details", f"is {self.details!r}; known are {', '.join(DETAILS)}.")
         if self.sweep_days < 1:
             raise SettingError("sweep_days", f"is {self.sweep_days}; it must be at least 1, which is every night.")
         if self.retry_tries < 1:

@@ -71,6 +71,8 @@ class Proof:
     """Why it is not complete, as a sentence; empty when it is."""
     known_before: datetime | None = None
     """Where the walk was left early: objects created before this moment, UTC, are known; None where it was not."""
+    resumed: bool = False
+    """Whether it went on where an earlier run had stopped."""
 
 
 class Walk:

@@ -17,6 +17,8 @@ Paging = Literal["page", "offset", "cursor", "link"]
 
 _DETAILS = frozenset({"description", "insights", "data_quality_metrics", "widgets"})
 """What lists may leave to the detail."""
+_STAMPS = frozenset({"updated_at", "last_refresh"})
+"""By which a list tells that a dashboard has changed."""
 _UNSPOKEN = {"type": frozenset({"source_type", "row_count"}), "source_type": frozenset({"type", "engine"})}
 
 
@@ -48,6 +50,8 @@ class Spoken:
     organization_in_login: Literal["text", "object"] = "object"
     details_in_list: bool = True
     """Whether lists carry `insights`, `widgets`, `description` and the like, or the detail alone does."""
+    stamps_in_list: bool = True
+    """Whether the list of dashboards carries `updated_at` and `last_refresh`, or the detail alone does."""
     widgets_under: Literal["widgets", "configuration"] = "widgets"
     sources_listed: Literal["all", "active"] = "all"
     errors: Literal["message", "detail"] = "message"
@@ -65,6 +69,8 @@ class Spoken:
     def words(self, kind: Kind, item: Item, now: datetime, *, in_list: bool) -> Item:
         """One object as this dialect serves it; `now` dates the signature of a report's file."""
         left_out = _DETAILS if in_list and not self.details_in_list else frozenset[str]()
+        if in_list and not self.stamps_in_list:
+            left_out |= _STAMPS
         if kind == "data_sources":
             left_out = _UNSPOKEN[self.source_label]
         labels = {
