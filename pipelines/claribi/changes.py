@@ -94,6 +94,10 @@ class Comparison:
                 self._columns[name] = _compared(found, rows.schema, takes, only)
                 self._index(name, rows)
 
+    def close(self) -> None:
+        """Let go of the fingerprints, and of the threads that made them."""
+        self._db.close()
+
     @property
     def first(self) -> bool:
         """Whether the destination holds nothing of this yet."""

@@ -6,7 +6,7 @@ before any has its details, and what is looked at only to find old edits and del
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -53,6 +53,7 @@ class Objects:
         self._kinds = {name: run.held.kinds(name) for name in (*self._compared, *(child.name for child in by_day))}
         self._listed = shelves.enter_context(Shelf(table.name, self._parents))
         self._asked = shelves.enter_context(Shelf(table.name, self._parents))
+        self._closing = shelves
         self._handled: set[str] = set()
         """Ids of the objects that were asked for by their own address; what the list says of them is older."""
         self._not_found: set[str] = set()
@@ -225,8 +226,12 @@ class Objects:
         """The list beside the destination: whole rows, or only what the list tells when details are apart."""
         if self._beside is None:
             tables = self._compared if self.carried else [self.table.name]
-            self._beside = Comparison(self.run.held, self._listed, tables, None if self.carried else self._told)
+            told = None if self.carried else self._told
+            self._beside = self._comparison(self._listed, tables, told)
         return self._beside
+
+    def _comparison(self, shelf: Shelf, tables: list[str], told: set[str] | None = None) -> Comparison:
+        return self._closing.enter_context(closing(Comparison(self.run.held, shelf, tables, told)))
 
     @property
     def _told(self) -> set[str]:
@@ -241,7 +246,7 @@ class Objects:
             yield self._batch([], whole=False)  # so that the tables are there even when they are empty
         yield from self._fresh(self._listed, self.beside) if self.carried else self._without_detail()
         if len(self._asked):
-            yield from self._fresh(self._asked, Comparison(self.run.held, self._asked, self._compared))
+            yield from self._fresh(self._asked, self._comparison(self._asked, self._compared))
         if self._gone:
             yield self._deleted(self._gone)
         self.course.remember(proven=self._proven, held_back=self._held_back)

@@ -149,6 +149,7 @@ class Run:
     def close(self) -> None:
         """Close the connections and files."""
         self.closing.close()
+        self.lists = None
         if self._client is not None:
             self._client.close()
 

@@ -1,0 +1,60 @@
+"""Thirty nights of one account in every way in which it may speak: some runs are killed, some are out of calls.
+
+At the end the destination holds what a perfect export would hold. How many calls each night took, beside what reading
+everything takes, is printed: `pytest -s tests/test_thirty_nights.py`.
+"""
+
+import random
+from dataclasses import replace
+from itertools import product
+
+import pytest
+
+from pipelines.sandbox import KB, OFFSET, V1
+from pipelines.sandbox.access import Limits
+from tests.memory import Memory
+from tests.nightly import Nightly
+from tests.stage import finish_calls
+
+NIGHTS = 30
+KILLED, SPENT = {4, 11, 12, 23}, {2, 6, 7, 8, 15, 16, 21, 27}
+"""Nights on which the run is killed, and on which it has but a few calls."""
+WAYS = {
+    f"{spoken.name}, {order}, details {'in the list' if listed else 'apart'}": replace(
+        spoken, order=order, details_in_list=listed
+    )
+    for spoken, order, listed in product((KB, V1, OFFSET), ("newest", "oldest", "none"), (True, False))
+}
+
+
+@pytest.fixture
+def nightly(tmp_path, stage, monkeypatch):
+    def made(spoken):
+        return Nightly(tmp_path, stage, monkeypatch, spoken, reports=330, dashboards=5, sources=4, history_days=400)
+
+    yield made
+    finish_calls()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_thirty_nights_end_with_the_truth(nightly, way):
+    account, draw, held = nightly(WAYS[way]), random.Random(way), Memory()
+    used = []
+    for night in range(NIGHTS):
+        account.sandbox.limits = Limits(limit=draw.randint(6, 40) if night in SPENT else 5000)
+        account.sandbox.calls.clear()
+        killed_after = draw.randint(0, 8) if night in KILLED else None
+        report = held.export(account.settings(max_wait=0), killed_after=killed_after)
+        finish_calls()
+        account.perfect()  # so that what was met is remembered
+        used.append(str(len(account.sandbox.calls)) + ("k" if night in KILLED else "s" if night in SPENT else ""))
+        assert report is None or report.exit_code in (0, 75), report.notes
+        account.organisation.advance()
+    account.sandbox.limits = Limits()
+    account.sandbox.calls.clear()
+    assert held.export(account.settings(), sweep=True).exit_code == 0
+    whole = Memory()
+    assert held.alive() == account.perfect()
+    account.sandbox.calls.clear()
+    whole.export(account.settings())
+    print(f"\n{way}: {' '.join(used)}; everything anew: {len(account.sandbox.calls)}")
