@@ -80,17 +80,11 @@ class Memory:
     def rows(self, table):
         """All rows as `Nightly.rows` gives them."""
         parsed = self._json.get(table, ())
-        return in_order(
-            table,
-            [
-                {
-                    name: json.loads(value) if name in parsed and value is not None else value
-                    for name, value in row.items()
-                    if name not in OWN
-                }
-                for row in self.tables.get(table, {}).values()
-            ],
-        )
+        names = [name for name in self._fields.get(table, ()) if name not in OWN]
+        rows = [{name: row.get(name) for name in names} for row in self.tables.get(table, {}).values()]
+        for row in rows:
+            row |= {name: json.loads(row[name]) for name in parsed if row[name] is not None}
+        return in_order(table, rows)
 
     def alive(self):
         """The rows of what is not deleted, as `Nightly.perfect` has them."""

@@ -1,10 +1,11 @@
 """Thirty nights of one account in every way in which it may speak: some runs are killed, some are out of calls.
 
 At the end the destination holds what a perfect export would hold. How many calls each night took, beside what reading
-everything takes, is printed: `pytest -s tests/test_thirty_nights.py`.
+everything takes, is printed: `pytest -s -n0 tests/test_thirty_nights.py`.
 """
 
 import random
+import sys
 from dataclasses import replace
 from itertools import product
 
@@ -57,4 +58,4 @@ def test_thirty_nights_end_with_the_truth(nightly, way):
     assert held.alive() == account.perfect()
     account.sandbox.calls.clear()
     whole.export(account.settings())
-    print(f"\n{way}: {' '.join(used)}; everything anew: {len(account.sandbox.calls)}")
+    sys.stdout.write(f"\n{way}: {' '.join(used)}; everything anew: {len(account.sandbox.calls)}\n")

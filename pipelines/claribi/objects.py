@@ -134,7 +134,10 @@ class Objects:
             self._shelve_pages(leg)
         except Paused as problem:
             self.run.problems.append(problem)
-        proof, before = leg.walk.proof, self.run.walks.get(self.table.name)
+        before = self.run.walks.get(self.table.name)
+        # A part of a list may end as it should and prove nothing of the rest.
+        proof = replace(leg.walk.proof, resumed=leg.resumed)
+        proof = replace(proof, complete=proof.complete and not leg.resumed)
         if leg is self.course.top:
             self._proven = leg.ended and proof.complete
             if self._proven:
@@ -143,8 +146,8 @@ class Objects:
                 self.run.problems.append(WalkUnproven(self.table.name, proof.note))
             proof = replace(proof, known_before=leg.known_before if leg.reached else None)
         elif before:
-            proof = replace(before, pages=before.pages + proof.pages)
-        self.run.walks[self.table.name] = replace(proof, resumed=leg.resumed)
+            proof = replace(before, pages=before.pages + proof.pages, resumed=before.resumed or leg.resumed)
+        self.run.walks[self.table.name] = proof
 
     def _shelve_pages(self, leg: Leg) -> None:
         pending: dict[str, dict[str, Any]] = {}
