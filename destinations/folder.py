@@ -12,13 +12,10 @@ the journal is there has changed nothing; one that dies later is brought to its 
 """
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
 import shutil
-import socket
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -29,10 +26,10 @@ from typing import Any
 import duckdb
 
 from destinations.errors import FileChanged, ManifestBroken, StoreBusy, StoreFull, StoreUnusable
+from destinations.file_lock import Taken, take
 from destinations.fold import Columns
 
 FORMAT = 1
-POLL_S = 0.05
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -172,9 +169,11 @@ class Folder:
     def _enter(self) -> None:
         """Wait for the lock, then bring the folder to a whole state."""
         self.hidden.mkdir(parents=True, exist_ok=True)
-        self._lock = os.open(self.hidden / "lock", os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            self._wait()
+            self._lock = take(self.hidden / "lock", self.lock_wait_s)
+        except Taken as taken:
+            raise StoreBusy(str(self.path), taken.holder, self.lock_wait_s) from None
+        try:
             if self._journal_file.exists():
                 self._expect_untouched()
                 self._roll_forward()
@@ -183,21 +182,6 @@ class Folder:
         except BaseException:
             os.close(self._lock)
             raise
-
-    def _wait(self) -> None:
-        deadline = time.monotonic() + self.lock_wait_s
-        while True:
-            try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    holder = os.pread(self._lock, 200, 0).decode("utf-8", "replace") or "another process"
-                    raise StoreBusy(str(self.path), holder, self.lock_wait_s) from None
-                time.sleep(POLL_S)
-        since = datetime.now(UTC).isoformat(" ", "seconds")
-        os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, f"process {os.getpid()} on {socket.gethostname()} since {since}".encode(), 0)
 
     def _journal(self) -> dict[str, Any]:
         journal: dict[str, Any] = json.loads(self._journal_file.read_text("utf-8"))

@@ -149,13 +149,18 @@ def make_pipeline(destination: str, *, overwrite: bool = False, folder: Path | N
             dlt.config[key] = value
     _silence()
     target = make_destination(destination, overwrite=overwrite)
-    place = hashlib.blake2b(f"{destination} {place_of(target)}".encode(), digest_size=8).hexdigest()
     return dlt.pipeline(
         f"claribi__{destination}",
         destination=target,
         dataset_name=DATASET,
-        pipelines_dir=str(folder or Path(get_dlt_pipelines_dir()) / f"claribi-export-{place}"),
+        pipelines_dir=str(folder or folder_of(destination, target)),
     )
+
+
+def folder_of(destination: str, target: Destination[Any, Any]) -> Path:
+    """Where this machine keeps what belongs to one destination at one place."""
+    place = hashlib.blake2b(f"{destination} {place_of(target)}".encode(), digest_size=8).hexdigest()
+    return Path(get_dlt_pipelines_dir()) / f"claribi-export-{place}"
 
 
 def make_destination(name: str, *, overwrite: bool = False) -> Any:

@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from pipelines.claribi.errors import LookFailed, NothingRead
+from pipelines.alone import alone
+from pipelines.claribi.errors import AlreadyRunning, LookFailed, NothingRead
 from pipelines.claribi.settings import load_settings
 from pipelines.claribi_pipeline import explain, export, is_missing, make_pipeline, synchronise
 from pipelines.redaction import without_secrets
@@ -36,14 +37,18 @@ def run_nightly(
     user can act on before the run begins is raised, as a bug is; people are told of both.
     """
     if dry_run:
-        return export(load_settings(), destination, dry_run=True, **options)
+        with alone(destination):
+            return export(load_settings(), destination, dry_run=True, **options)
     notify = load_notify_settings()
     late = _beat(notify, "start")
     try:
-        settings = load_watch_settings()
-        report = export(load_settings(), destination, overwrite=overwrite, **options)
-        report.notes += late
-        follow(report, settings, notify, rules=rules, overwrite=overwrite)
+        with alone(destination):
+            settings = load_watch_settings()
+            report = export(load_settings(), destination, overwrite=overwrite, **options)
+            report.notes += late
+            follow(report, settings, notify, rules=rules, overwrite=overwrite)
+    except AlreadyRunning:
+        raise  # the other run tells what there is to tell, to people and to the monitor
     except Exception as error:
         reason, exit_code = _reason(error, destination)
         tell(notify, "", RunWord("", "failed", exit_code, (reason,)))
@@ -80,10 +85,11 @@ def look_now(destination: str, **options: Any) -> Watched:
     the answer.
     """
     settings, notify = load_watch_settings(), load_notify_settings()
-    report = export(load_settings(), destination, only=LIVE, trigger="watch", **options)
-    if report.outcome == "failed":
-        raise LookFailed(report.notes[-1], report.exit_code)
-    seen = watch(make_pipeline(destination), settings, notify)
+    with alone(destination):
+        report = export(load_settings(), destination, only=LIVE, trigger="watch", **options)
+        if report.outcome == "failed":
+            raise LookFailed(report.notes[-1], report.exit_code)
+        seen = watch(make_pipeline(destination), settings, notify)
     return replace(seen, notes=[*report.notes, *seen.notes])
 
 
@@ -93,8 +99,9 @@ def look_again(destination: str) -> Watched:
     pipeline = make_pipeline(destination)
     if is_missing(pipeline):
         raise NothingRead
-    notes = synchronise(pipeline)
-    seen = watch(pipeline, settings, notify)
+    with alone(destination):
+        notes = synchronise(pipeline)
+        seen = watch(pipeline, settings, notify)
     return replace(seen, notes=[*notes, *seen.notes])
 
 

@@ -19,6 +19,7 @@
     │   ├── WalkBroken        exit 4   pages repeat or end where more should follow
     │   ├── WalkUnproven      exit 4   a list kept changing while it was read; its rows are loaded
     │   └── Shrunk            exit 4   far fewer objects than the destination holds
+    ├── AlreadyRunning        exit 75  another run of the same destination is under way on this machine
     └── Paused                exit 75  the reading ended early; what was read is loaded and the place is saved
         ├── ComeBackLater     exit 75  the rate limit is spent
         ├── CallsSpent        exit 75  as many calls were made as --max-requests allows
@@ -229,6 +230,19 @@ class Shrunk(Untrustworthy):
             f"{missing} of the {held} {table} in the destination are missing from clariBI's list. "
             "So many at once are more likely a fault than a clean-up, so nothing was marked deleted. "
             "If they are really gone, run once with --allow-shrink."
+        )
+
+
+class AlreadyRunning(ClaribiError):
+    """Another run of the same destination is under way on this machine; `holder` says which, in words."""
+
+    exit_code = 75
+
+    def __init__(self, what: str, destination: str, holder: str, waited_s: float) -> None:
+        self.what, self.destination, self.holder, self.waited_s = what, destination, holder, waited_s
+        super().__init__(
+            f"Another {what} into {destination} is under way: {holder}; waited {waited_s:,.0f} s. "
+            "Nothing was read or written. Run again when that one has ended."
         )
 
 
