@@ -29,10 +29,12 @@ format: setup ## Format the code
 	$(BIN)/ruff check --fix .
 
 .PHONY: lint
-lint: setup ## Check format, lint and types
+lint: setup ## Check format, lint, types and workflows
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/zizmor --offline --quiet .github
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 .PHONY: test
 test: setup ## Run the tests

@@ -16,6 +16,8 @@ import typer
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from pipelines.report import Report
+
 app = typer.Typer(
     name="claribi-export",
     help="Copies a clariBI organisation into DuckDB, Google Sheets or CSV: every night, exactly once.",
@@ -33,6 +35,12 @@ Where = Annotated[
         "--destination",
         help="duckdb, csv_files, google_sheets or any dlt destination; EXPORT__DESTINATION if not given.",
         show_default=False,
+    ),
+]
+Summary = Annotated[
+    Path | None,
+    typer.Option(
+        "--summary", help="Also append the report to this file, as Markdown: $GITHUB_STEP_SUMMARY.", show_default=False
     ),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace CSV files that somebody has edited.")]
@@ -114,6 +122,7 @@ def run(
     no_watch: Annotated[
         bool, typer.Option("--no-watch", help="Do not look for problems afterwards; a failed run is still told.")
     ] = False,
+    summary: Summary = None,
     as_json: Json = False,
 ) -> None:
     """Export once: load what is new or changed, mark what is gone; then look for problems and tell people.
@@ -139,6 +148,7 @@ def run(
                 on_progress=on_progress,
             )
         out.show(report.to_json(), lambda: report_screen(report, dry_run=dry_run))
+        _append(summary, report)
         raise typer.Exit(report.exit_code)
 
 
@@ -275,6 +285,20 @@ def demo(
         with progress(out.notes) as on_progress:
             for scene in play(destination, folder, nights, on_progress):
                 out.result.print(scene, soft_wrap=True)
+
+
+def _append(file: Path | None, report: "Report") -> None:
+    """Add a report to the file that `--summary` names."""
+    if file is None:
+        return
+    from pipelines.claribi.errors import SettingError
+    from pipelines.summary import summary
+
+    try:
+        with file.open("a", encoding="utf-8") as stream:
+            stream.write(summary(report))
+    except OSError as error:
+        raise SettingError("--summary", f"{file} cannot be written: {error.strerror}. All else is done.") from None
 
 
 @contextmanager
