@@ -57,11 +57,13 @@ class Out:
         self.notes = Console(stderr=True, highlight=False)
 
     def show(self, document: dict[str, Any], screen: "Callable[[], RenderableType]") -> None:
-        """Print the result: the JSON document, or what a person sees."""
+        """Print the result: the JSON document, or what a person sees; a plain text as it is, to be piped on."""
         if self.as_json:
             sys.stdout.write(json.dumps(document, indent=2, default=str) + "\n")
+        elif isinstance(drawn := screen(), str):
+            sys.stdout.write(drawn)
         else:
-            self.result.print(screen())
+            self.result.print(drawn)
 
 
 @app.command()
@@ -221,6 +223,33 @@ def digest(
         if show:
             typer.launch(output.absolute().as_uri())
         out.show({"file": str(output), "headline": headline}, lambda: digest_screen(output, headline))
+
+
+@app.command()
+def schedule(
+    way: Annotated[Literal["github", "cron", "systemd"], typer.Argument(help="What is to start the runs.")],
+    output: Annotated[
+        Path | None, typer.Option(help="systemd: write the units into this folder.", show_default=False)
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that somebody has edited.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Have a run every night: write a workflow of GitHub's, or give a crontab line or systemd units.
+
+    For the current folder, the one with .dlt in it, and for this very installation of claribi-export.
+    """
+    with _speaking(as_json=as_json) as out:
+        from pipelines.schedule_files import texts, write_units, write_workflow
+        from pipelines.status_screens import schedule_screen
+
+        written: list[Path] = []
+        if way == "github":
+            written = write_workflow(overwrite=overwrite)
+        elif way == "systemd" and output:
+            written = write_units(output, overwrite=overwrite)
+        shown = {} if written else texts(way)
+        document = {"written": [str(file) for file in written], "texts": shown}
+        out.show(document, lambda: schedule_screen(way, written, shown))
 
 
 @app.command()

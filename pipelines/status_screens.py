@@ -1,4 +1,4 @@
-"""What a person sees of `doctor`, `status` and `sandbox`: pure functions from findings to things that rich can draw."""
+"""What a person sees of the commands besides `run`: pure functions from findings to things that rich can draw."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,6 +57,20 @@ def status_screen(status: Status) -> RenderableType:
     if status.problem:
         parts += [Text(), Text(status.problem, style="bold red")]
     return Group(*parts)
+
+
+NEXT = {
+    "github": "Next: commit and push them, and make the secret SOURCES__CLARIBI__API_KEY in the repository's settings.",
+    "systemd": "Next: systemctl daemon-reload && systemctl enable --now claribi-export.timer",
+}
+
+
+def schedule_screen(way: str, written: list[Path], texts: dict[str, str]) -> RenderableType:
+    """Draw which files were written and the next step; or the texts alone, to be piped on."""
+    if written:
+        return Group(*(Text(f"wrote {file}") for file in written), Text(NEXT[way], style="bold"))
+    parts = [text if len(texts) == 1 else f"# {name}\n{text}" for name, text in texts.items()]
+    return "\n".join(parts)
 
 
 def sandbox_screen(running: "Running") -> RenderableType:

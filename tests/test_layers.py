@@ -20,6 +20,7 @@ PURE = [
     *(f"pipelines.watch.{name}" for name in ("alerts", "finding", "health", "reports", "source_events", "tables")),
     *(f"pipelines.watch.{name}" for name in ("usage", "watched", "words")),
     *(f"pipelines.digest.{name}" for name in ("facts", "gathering", "sentences")),
+    "pipelines.schedule",
     "pipelines.summary",
     "destinations.cells",
     "destinations.sheets_plan",

@@ -47,7 +47,7 @@ class SettingError(ClaribiError):
 
     def __init__(self, name: str, problem: str) -> None:
         self.name = name
-        typed = name.startswith(("--", ".")) or "__" in name
+        typed = name.startswith(("--", ".", "/")) or "__" in name
         super().__init__(f"{name if typed else ENV_PREFIX + name.upper()} {problem}")
 
 
