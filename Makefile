@@ -60,9 +60,10 @@ audit: setup ## Look for known holes in the locked packages; asks the package in
 	$(BIN)/uvx pip-audit --disable-pip -r requirements-run.lock
 
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	--custom-compile-command 'make lock' pyproject.toml
+	--custom-compile-command 'make lock'
 
 .PHONY: lock
-lock: setup ## Lock the newest versions that work together: all in requirements.lock, what runs need in requirements-run.lock
-	$(LOCK) --upgrade --all-extras --group dev -o requirements.lock
-	$(LOCK) --no-annotate --extra postgres --extra sheets --extra watch -c requirements.lock -o requirements-run.lock
+lock: setup ## Lock the newest versions that work together: all of them, and apart what runs and what a build needs
+	$(LOCK) pyproject.toml --upgrade --all-extras --group dev -o requirements.lock
+	$(LOCK) pyproject.toml --no-annotate --extra postgres --extra sheets --extra watch -c requirements.lock -o requirements-run.lock
+	$(LOCK) --no-annotate --group build -c requirements.lock -o requirements-build.lock

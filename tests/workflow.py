@@ -249,12 +249,14 @@ class Job:
 
     def _install(self, step):
         """The files that pip is given are there; what they say is installed already."""
-        for file in re.findall(r"-r (\S+)", step["run"]):
-            assert "--hash=sha256:" in (self.workspace / file).read_text()
-        for file in re.findall(r"--constraint (\S+)", step["run"]):
-            assert re.fullmatch(r"#.*\n(\S+==\S+\n)+", (self.workspace / file).read_text())
-        for folder in re.findall(r" (\./\S+)", step["run"]):
-            assert (self.workspace / folder / "pyproject.toml").is_file()
+        folder = self.workspace / next(iter(re.findall(r"^cd (\S+)", step["run"], re.MULTILINE)), ".")
+        locks, pins = (re.findall(rf"{option} (\S+)", step["run"]) for option in ("-r", "--constraint"))
+        assert locks or pins
+        for file in locks:
+            assert "--hash=sha256:" in (folder / file).read_text()
+            assert (folder / "pyproject.toml").is_file()
+        for file in pins:
+            assert re.fullmatch(r"#.*\n(\S+==\S+\n)+", (folder / file).read_text())
         return Ended(step["name"], "success")
 
     def _use(self, step):
