@@ -22,6 +22,7 @@ STEPS = [
 ]
 WHAT_FOLLOWS_A_FAILURE = {"Tell the monitor of a night that did not get as far as the export"}
 OTHER_STORES = {"Log in to Google, without a key"}
+DIGEST = {"Write the digest", "Offer the digest for download"}
 ARTIFACT = "Bring them back from the last artifact, if the cache has lost them"
 
 
@@ -68,7 +69,7 @@ def test_three_nights_on_fresh_machines_and_the_one_without_calls_left_is_made_u
     second = account.night()
     assert (second.succeeded, second.outputs) == (True, {"code": "75"})
     assert second.annotations == [("warning", "Come back later")]
-    assert skipped(second) == WHAT_FOLLOWS_A_FAILURE | OTHER_STORES | {ARTIFACT}
+    assert skipped(second) == WHAT_FOLLOWS_A_FAILURE | OTHER_STORES | DIGEST | {ARTIFACT}
     assert "### clariBI export: later" in second.summary
 
     account.sandbox.limits = Limits()
@@ -77,6 +78,8 @@ def test_three_nights_on_fresh_machines_and_the_one_without_calls_left_is_made_u
     assert (third.succeeded, third.outputs, third.annotations) == (True, {"code": "0"}, [])
     assert skipped(third) == WHAT_FOLLOWS_A_FAILURE | OTHER_STORES
     assert len(account.sandbox.calls) < 10
+    digest = account.hub.folder / "artifacts" / "claribi-digest" / "digest.html"
+    assert digest.read_text().startswith("<!doctype html>")
     held = [one for (one,) in account.query("SELECT id FROM claribi.reports")]
     assert len(held) == len(set(held)) >= 60
     assert {row["id"] for row in truth(account.sandbox.organisation)["reports"]} <= set(held)
