@@ -53,6 +53,7 @@ def make_report(run: Run, destination: str, rows: dict[str, int | None], error: 
             "waited_s": round(run.calls.waited_s, 3),
             "left_in_window": run.calls.left_in_window,
             "unchanged": run.calls.unchanged,
+            "why": {name: dict(reasons) for name, reasons in run.why.items()},
         },
         tables={
             name: {

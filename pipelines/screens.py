@@ -38,6 +38,7 @@ def report_screen(report: Report, *, dry_run: bool = False) -> RenderableType:
         parts += [tables_screen(report.tables), Text()]
     parts.append(_calls(report))
     parts += [_walk(name, walk) for name, walk in report.walks.items()]
+    parts += _reasons(report.requests["why"]) if dry_run else []
     parts += [Text(f"note: {note}", style="yellow" if report.exit_code == 0 else colour) for note in report.notes]
     if report.watch:
         parts += [Text(), problems_screen(report.watch)]
@@ -113,10 +114,20 @@ def _calls(report: Report) -> Text:
     return text
 
 
+def _reasons(why: dict[str, dict[str, int]]) -> list[RenderableType]:
+    """Which calls the lists took, and why."""
+    return [
+        Text(f"{name}: {calls:,} call{'s' * (calls != 1)} for {reason}", style="dim")
+        for name, reasons in why.items()
+        for reason, calls in reasons.items()
+    ]
+
+
 def _walk(name: str, walk: dict[str, Any]) -> Text:
     pages = f"{walk['pages']:,} page{'s' * (walk['pages'] != 1)}"
     order = {"newest": ", newest first", "oldest": ", oldest first", "none": ", in no order"}.get(walk["order"], "")
     again = f", read again {walk['rewalked']} time{'s' * (walk['rewalked'] != 1)}" if walk["rewalked"] else ""
+    again += ", from where an earlier run had stopped" if walk["resumed"] else ""
     if known := walk["known_before"]:
         return Text(f"{name}: {pages}{order}{again}, up to what is known (before {known[:10]})")
     proof = "proven whole" if walk["complete"] else "not proven whole"

@@ -160,6 +160,38 @@ def test_a_clock_that_is_days_wrong_loses_nothing(nightly):
     assert account.alive() == account.perfect()
 
 
+@pytest.mark.parametrize("validators", ["etag", "last-modified"])
+@pytest.mark.parametrize("spoken", DIALECTS.values(), ids=DIALECTS)
+def test_a_list_that_says_it_is_unchanged_is_believed(nightly, spoken, validators):
+    account = nightly(replace(spoken, details_in_list=True))
+    account.sandbox.validators = validators
+    finish_all(account)
+    account.good_export()
+    account.organisation.advance(1, activity=0)
+    account.good_export()  # leaves the list early for the first time, and remembers that page
+    if validators == "last-modified":  # a day later links are signed anew, and by its ETag the page is another one
+        account.organisation.advance(1, activity=0)
+    account.forget()
+    report = account.good_export()
+    assert (report.requests["unchanged"], report.walks["reports"]["pages"]) == (1, 0)
+    assert account.alive() == account.perfect()
+    account.organisation.add_report()
+    assert account.good_export().tables["reports"]["new"] == 1
+    assert account.alive() == account.perfect()
+
+
+def test_a_report_says_for_what_the_calls_were_made(nightly):
+    account = nightly(V1, reports=130, dashboards=3)
+    finish_all(account)
+    account.good_export()
+    account.organisation.add_report()
+    why = account.good_export(dry_run=True).requests["why"]
+    assert why["reports"] == {
+        "pages of the list, as far as new objects reach": 1,
+        "details of what is new or changed": 1,
+    }
+
+
 @pytest.mark.parametrize(("spoken", "reports"), [(KB, 20_000), (V1, 4_000), (OFFSET, 4_000)], ids=DIALECTS)
 def test_a_quiet_night_of_a_large_account_takes_six_calls(nightly, spoken, reports):
     account = nightly(spoken, reports=reports, dashboards=200, sources=20, history_days=4_000)

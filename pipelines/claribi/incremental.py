@@ -30,6 +30,9 @@ OVERLAP = timedelta(days=3)
 OPEN = frozenset({"pending", "generating"})
 """A report in one of these states is still being made."""
 
+PAGES_KEPT = 5
+"""How many pages are remembered to be asked for, next time, on condition that they have changed."""
+
 
 @dataclass
 class Leg:
@@ -119,8 +122,10 @@ class Course:
     def _first_leg(self, mark: str | None) -> Leg:
         client, name = self._run.client, self._table.name
         if self.early and mark:
-            # One page at a time: the next one may not be needed.
-            walk = Walk(client, name, shape=self._shape, newest_first=True, in_flight=1)
+            # One page at a time: the next one may not be needed. What is unfinished has to be looked at in any case.
+            pages = [] if self.sweep_due or self._open else self._memory.get("pages", [])
+            remembered = [(path, params, validator) for path, params, validator in pages]
+            walk = Walk(client, name, shape=self._shape, newest_first=True, in_flight=1, remembered=remembered)
             return Leg(walk, datetime.fromisoformat(mark) - OVERLAP)
         if self._rest:
             place = self._rest["place"]
@@ -191,8 +196,10 @@ class Course:
             memory["rest"] = rest
             if self._holds_the_newest(rest):
                 memory["mark"] = now
-            if self.top.walk.shape:
+            if self.top.walk.shape and not self.top.walk.unchanged:
                 memory["shape"] = self.top.walk.shape.to_state()
+                pages = self.top.walk.pages_read if self.top.done else []
+                memory["pages"] = pages if 0 < len(pages) <= PAGES_KEPT else None
             if proven or (rest is None and self._ended_a_rest):
                 memory["swept_at"] = now
             if proven or rest or (self.top.done and not self.early):

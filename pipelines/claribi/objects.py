@@ -5,8 +5,9 @@ before any has its details, and what is looked at only to find old edits and del
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -66,23 +67,28 @@ class Objects:
         """Read the list as far as new objects reach, and see which are missing where that is all of it."""
         if self.course.details_first and self._due():
             return
-        self._gather(self.course.top)
+        with self._because("pages of the list, as far as new objects reach"):
+            self._gather(self.course.top)
         if self.course.rest and self.course.rest_is_new and not self.run.stopped:
-            self._gather(self.course.rest)
+            with self._because("pages of the list that an earlier run has left unread"):
+                self._gather(self.course.rest)
         if self._proven:
             self._take_missing(look_for_missing(self.run, self.table.name, self.beside))
 
     def read_details(self) -> None:
         """Ask for what the list leaves out of new and changed objects; unfinished ones first, what is owed last."""
         if asked_for := self.course.unmet:
-            followed = ask(self.run, self.table.name, [one for one in asked_for if one not in self._handled])
+            with self._because("single objects: unfinished when they were last seen, or not where they should be"):
+                followed = ask(self.run, self.table.name, [one for one in asked_for if one not in self._handled])
             self._take_missing(followed)
         if self._details == "never":
             return
-        self._ask_listed()
+        with self._because("details of what is new or changed"):
+            self._ask_listed()
         if not self.run.stopped:
             due = self._due()
-            self._ask([{"id": one} for one in due])
+            with self._because("details that an earlier run has left unread"):
+                self._ask([{"id": one} for one in due])
             vanished = self._not_found.intersection(due)
             if len(vanished) <= may_vanish(self.beside.alive):
                 self._gone += sorted(vanished)
@@ -100,7 +106,8 @@ class Objects:
         turns = self.run.state.setdefault("asked_until", {})
         last = turns.pop(self.table.name, "")
         items = [item for item in items if _id(item) > last] + [item for item in items if _id(item) <= last]
-        self._ask(items)
+        with self._because("details whose list does not tell whether they have changed"):
+            self._ask(items)
         if self.run.stopped:
             turns[self.table.name] = next((_id(item) for item in reversed(items) if _id(item) in self._handled), last)
 
@@ -121,11 +128,22 @@ class Objects:
             self.read_details()
 
     def _sweep(self, leg: Leg) -> None:
-        self._gather(leg)
+        with self._because("pages of the list, read again for old edits and deletions"):
+            self._gather(leg)
         if self._proven:
             self._take_missing(look_for_missing(self.run, self.table.name, self.beside))
         elif leg.span and not (leg.ended and leg is self.course.top):  # that one had its proof, and failed it
             self._take_missing(look_for_missing(self.run, self.table.name, self.beside, leg.span))
+
+    @contextmanager
+    def _because(self, why: str) -> Iterator[None]:
+        """Count the calls of a step for the run report, under the reason for which they are made."""
+        before = self.run.calls.by_resource[self.table.name]
+        try:
+            yield
+        finally:
+            if made := self.run.calls.by_resource[self.table.name] - before:
+                self.run.why.setdefault(self.table.name, Counter())[why] += made
 
     def _gather(self, leg: Leg) -> None:
         """Put the pages of a walk onto the shelf until they end, or reach what is known."""
@@ -137,7 +155,7 @@ class Objects:
         before = self.run.walks.get(self.table.name)
         # A part of a list may end as it should and prove nothing of the rest.
         proof = replace(leg.walk.proof, resumed=leg.resumed)
-        proof = replace(proof, complete=proof.complete and not leg.resumed)
+        proof = replace(proof, complete=proof.complete and not (leg.resumed or leg.walk.unchanged))
         if leg is self.course.top:
             self._proven = leg.ended and proof.complete
             if self._proven:
@@ -171,7 +189,7 @@ class Objects:
                 if self.course.reached(page.items, leg) and page.place is not None:
                     leg.reached = True
                     return
-            leg.ended = self._begun = True
+            leg.ended, leg.reached, self._begun = not leg.walk.unchanged, leg.walk.unchanged, True
         finally:
             self._shelve(self._listed, pending.values(), whole=self.carried)
 

@@ -1,5 +1,6 @@
 """One run against one account: what it was told, what it remembers, and what it found."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -68,6 +69,8 @@ class Run:
     switched: bool = False
     """Whether this run found another prefix than the runs before it: ids of one say nothing under the other."""
     calls: Calls = field(default_factory=Calls)
+    why: dict[str, Counter[str]] = field(default_factory=dict)
+    """For each list, how many calls were made for which reason."""
     lists: "dict[str, Objects] | None" = None
     """What was read of the lists, by name; None before that."""
     closing: ExitStack = field(default_factory=ExitStack)
