@@ -3,13 +3,14 @@
 import copy
 import gc
 import hashlib
+import json
 import logging
 import shutil
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from dlt.common.configuration.exceptions import ConfigurationException
 from dlt.common.destination import Destination, TLoaderFileFormat
+from dlt.common.destination.client import WithStateSync
 from dlt.common.destination.exceptions import (
     DestinationException,
     DestinationTerminalException,
+    DestinationUndefinedEntity,
     UnknownDestinationModule,
 )
 from dlt.common.exceptions import MissingDependencyException
 from dlt.common.pipeline import get_dlt_pipelines_dir
+from dlt.common.schema import Schema
 from dlt.extract import DltResource
 from dlt.pipeline.exceptions import PipelineStepFailed
 
@@ -42,6 +46,8 @@ from pipelines.report import Report, make_report
 from pipelines.watch.tables import WATCHED, Row, arrow
 
 DATASET = "claribi"
+SCHEMA = "claribi"
+"""The name of the source, which is that of dlt's schema, too."""
 DUCKDB_FILE = "warehouse.duckdb"
 LOCK_WAIT_S = 60.0
 KEPT_S = 86_400.0
@@ -95,7 +101,7 @@ def export(
     run_id = f"{started:%Y%m%dT%H%M%SZ}-{uuid4().hex[:6]}"
     run = Run(settings, run_id=run_id, only=only, started_at=started, clock=clock, **options)
     try:
-        with _stoppable(run), _fewer_collections(), _no_empty_file(destination):
+        with stoppable(run), fewer_collections(), no_empty_file(destination):
             check_choice(only)
             pipeline = make_pipeline(destination, overwrite=overwrite)
             run.note(synchronise(pipeline))
@@ -106,7 +112,7 @@ def export(
                 source = claribi_source(run)
                 # So that a destination may be told to take them, or not, before there is a row.
                 source.resources.add(*(_own(table, []) for table in WATCHED if not held.kinds(table.name)))
-                _load(pipeline, source)
+                load(pipeline, source)
                 held = DestinationRows(pipeline)
                 run.note(held.facts())
             rows = held.counts(run.counts)
@@ -129,7 +135,7 @@ def keep(pipeline: dlt.Pipeline, rows: Mapping[str, list[Row]]) -> None:
     """Merge rows of our own tables, `alerts` and `data_source_events`, in a load of their own; no rows, no load."""
     resources = [_own(table, rows[table.name]) for table in WATCHED if rows.get(table.name)]
     if resources:
-        _load(pipeline, resources)
+        load(pipeline, resources)
 
 
 def default_destination() -> str:
@@ -137,12 +143,23 @@ def default_destination() -> str:
     return str(dlt.config.get("export.destination") or "duckdb")
 
 
-def make_pipeline(destination: str, *, overwrite: bool = False, folder: Path | None = None) -> dlt.Pipeline:
+def load(pipeline: dlt.Pipeline, source: Any) -> None:
+    """Read what a source gives, and bring it and the state into the destination."""
+    pipeline.extract(source, loader_file_format=_file_format(pipeline))
+    pipeline.normalize()
+    pa.default_memory_pool().release_unused()  # what the reading took, before DuckDB takes its share
+    with held_open(pipeline):
+        pipeline.load()
+
+
+def make_pipeline(
+    destination: str, *, overwrite: bool = False, folder: Path | None = None, name: str = ""
+) -> dlt.Pipeline:
     """Give the pipeline for one destination; nothing is opened or called yet.
 
     Its name carries the destination, and its working folder the destination's place: what one destination was told
     must never be taken for what another one knows. An empty `folder` instead makes it know nothing but what the
-    destination tells.
+    destination tells. With another `name` its state is another one.
     """
     for key, value in DEFAULTS.items():
         if dlt.config.get(key) is None:
@@ -150,7 +167,7 @@ def make_pipeline(destination: str, *, overwrite: bool = False, folder: Path | N
     _silence()
     target = make_destination(destination, overwrite=overwrite)
     return dlt.pipeline(
-        f"claribi__{destination}",
+        name or pipeline_name(destination),
         destination=target,
         dataset_name=DATASET,
         pipelines_dir=str(folder or folder_of(destination, target)),
@@ -161,6 +178,11 @@ def folder_of(destination: str, target: Destination[Any, Any]) -> Path:
     """Where this machine keeps what belongs to one destination at one place."""
     place = hashlib.blake2b(f"{destination} {place_of(target)}".encode(), digest_size=8).hexdigest()
     return Path(get_dlt_pipelines_dir()) / f"claribi-export-{place}"
+
+
+def pipeline_name(destination: str) -> str:
+    """Of the nightly runs, which keep their state under it."""
+    return f"claribi__{destination}"
 
 
 def make_destination(name: str, *, overwrite: bool = False) -> Any:
@@ -193,14 +215,13 @@ def duckdb_file() -> Path:
 
 def synchronise(pipeline: dlt.Pipeline) -> list[str]:
     """Bring the local folder to what the destination knows, a crashed run's load first; say what was found."""
-    if pipeline.destination.destination_name == "duckdb":
-        wait_until_free(duckdb_file(), DATASET, LOCK_WAIT_S)
+    wait_for(pipeline)
     notes = []
     if pipeline.has_pending_data:
         try:
             # Not `run()`: it looks at the destination first, and where that is empty still, drops what is pending.
             pipeline.normalize()
-            with _held_open(pipeline):
+            with held_open(pipeline):
                 pipeline.load()
             notes.append("An earlier run had ended before its load did; its load was finished first.")
         except PipelineStepFailed as error:
@@ -212,8 +233,24 @@ def synchronise(pipeline: dlt.Pipeline) -> list[str]:
                 + _first_line(list(_chain(error))[-1])
             )
     pipeline.sync_destination()
+    take_schema(pipeline)
     _sweep(Path(pipeline.working_dir))
     return notes
+
+
+def take_schema(pipeline: dlt.Pipeline) -> None:
+    """Take over the newest schema that the destination has: there are two pipelines, and the other may have written it.
+
+    dlt itself looks for a schema only where the pipeline's own state has changed.
+    """
+    stored = None
+    with suppress(DestinationUndefinedEntity), pipeline.destination_client() as client:
+        if isinstance(client, WithStateSync):
+            stored = client.get_stored_schema(SCHEMA)
+    known = pipeline.default_schema.stored_version_hash if pipeline.default_schema_name else None
+    if stored and stored.version_hash != known:
+        schema = Schema.from_stored_schema(json.loads(stored.schema))
+        pipeline._inject_schema(schema)  # dlt has no other way to do this without its own look at the state
 
 
 def explain(error: BaseException, destination: str) -> ClaribiError | DestinationError | None:
@@ -235,14 +272,6 @@ def explain(error: BaseException, destination: str) -> ClaribiError | Destinatio
         # dlt passes the driver's own error on when it cannot even connect.
         return StoreUnusable(destination, _first_line(chain[-1]))
     return None
-
-
-def _load(pipeline: dlt.Pipeline, data: Any) -> None:
-    pipeline.extract(data, loader_file_format=_file_format(pipeline))
-    pipeline.normalize()
-    pa.default_memory_pool().release_unused()  # what the reading took, before DuckDB takes its share
-    with _held_open(pipeline):
-        pipeline.load()
 
 
 def _own(table: Table, rows: list[Row]) -> DltResource:
@@ -335,19 +364,25 @@ def _silence() -> None:
     logging.getLogger("dlt").addFilter(lambda record: "column hints were different" not in record.getMessage())
 
 
+def wait_for(pipeline: dlt.Pipeline) -> None:
+    """Return once no other process holds a DuckDB file; other destinations see to that themselves."""
+    if pipeline.destination.destination_name == "duckdb":
+        wait_until_free(duckdb_file(), DATASET, LOCK_WAIT_S)
+
+
 @contextmanager
-def _held_open(pipeline: dlt.Pipeline) -> Iterator[None]:
+def held_open(pipeline: dlt.Pipeline) -> Iterator[None]:
     """Hold a DuckDB file for the whole of a load: dlt opens it anew for each step, and others could come between."""
     if pipeline.destination.destination_name != "duckdb":
         yield
         return
-    wait_until_free(duckdb_file(), DATASET, LOCK_WAIT_S)
+    wait_for(pipeline)
     with pipeline.sql_client():
         yield
 
 
 @contextmanager
-def _stoppable(run: Run) -> Iterator[None]:
+def stoppable(run: Run) -> Iterator[None]:
     """Let Ctrl-C, and the signal of a machine that goes down, end the reading and load what was read.
 
     The second one ends the process at once, as without us: nothing of the run is loaded then.
@@ -374,7 +409,7 @@ def _stoppable(run: Run) -> Iterator[None]:
 
 
 @contextmanager
-def _fewer_collections() -> Iterator[None]:
+def fewer_collections() -> Iterator[None]:
     """Keep Python from looking for cycles among a million fresh dictionaries, which have none."""
     before = gc.get_threshold()
     gc.set_threshold(200_000, 20, 50)
@@ -385,7 +420,7 @@ def _fewer_collections() -> Iterator[None]:
 
 
 @contextmanager
-def _no_empty_file(destination: str) -> Iterator[None]:
+def no_empty_file(destination: str) -> Iterator[None]:
     """Leave no DuckDB file behind where there was none, unless something was loaded: dlt's first look makes one."""
     file = duckdb_file() if destination == "duckdb" else None
     fresh = file is not None and not file.exists()

@@ -155,6 +155,49 @@ def run(
 
 
 @app.command()
+def backfill(
+    since: Annotated[str, typer.Option(help="A date or time, UTC: reports created from then on.")],
+    until: Annotated[
+        str | None, typer.Option(help="Reports created before then; now, if not given.", show_default=False)
+    ] = None,
+    details: Annotated[
+        bool, typer.Option("--details", help="Also read the detail of each report, where the list leaves it out.")
+    ] = False,
+    max_requests: Annotated[
+        int | None, typer.Option(min=1, help="Make so many calls at most; go on another time.", show_default=False)
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Also read what an earlier backfill has read.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Load nothing; say how many calls and hours it would take.")
+    ] = False,
+    destination: Where = None,
+    as_json: Json = False,
+) -> None:
+    """Read the reports of a time, however many; stopped anywhere, the same command goes on from there."""
+    with _speaking(as_json=as_json) as out:
+        from pipelines.backfill_screens import backfill_progress, backfill_screen
+        from pipelines.backfilling import backfill
+        from pipelines.claribi.backfill import Wanted
+        from pipelines.claribi.settings import load_settings
+        from pipelines.claribi.windows import read_moment
+        from pipelines.claribi_pipeline import default_destination
+
+        settings = load_settings()
+        wanted = Wanted(read_moment("--since", since), read_moment("--until", until) if until else None, details, again)
+        with backfill_progress(out.notes, settings.reserve) as on_progress:
+            report = backfill(
+                settings,
+                destination or default_destination(),
+                wanted,
+                max_requests=max_requests,
+                dry_run=dry_run,
+                on_progress=on_progress,
+            )
+        out.show(report.to_json(), lambda: backfill_screen(report))
+        raise typer.Exit(report.exit_code)
+
+
+@app.command()
 def watch(
     destination: Where = None,
     from_destination: Annotated[

@@ -5,9 +5,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pipelines.claribi.answers import redact
+from pipelines.claribi.backfill import Backfill
 from pipelines.claribi.dialect import Dialect
+from pipelines.claribi.forecast import Forecast
 from pipelines.claribi.run import Counts, Run
 from pipelines.claribi.schema import TABLES
+from pipelines.claribi.windows import Window
 from pipelines.watch.watched import Watched
 
 
@@ -78,6 +81,49 @@ def make_report(run: Run, destination: str, rows: dict[str, int | None], error: 
         },
         notes=[redact(note, run.secrets()) for note in notes],
     )
+
+
+@dataclass
+class BackfillReport(Report):
+    """A run report of a backfill."""
+
+    window: dict[str, str] | None = None
+    """`since` and `until`, UTC; null where the reading had to end before it was known."""
+    ledger: list[dict[str, Any]] = field(default_factory=list)
+    """What has been read by now, with the backfills before: windows, and whether with `details`."""
+    left: list[dict[str, str]] = field(default_factory=list)
+    """What is left of the window, newest first: the same command goes on there."""
+    details: int = 0
+    """Details that were read."""
+    estimate: dict[str, Any] | None = None
+    """Of a dry run: reports, pages, details, calls, per_hour, hours."""
+
+
+def make_backfill_report(
+    run: Run,
+    destination: str,
+    rows: dict[str, int | None],
+    backfill: Backfill | None,
+    estimate: Forecast | None,
+    error: Exception | None = None,
+) -> BackfillReport:
+    """Report on a backfill that has ended."""
+    report = BackfillReport(**vars(make_report(run, destination, rows, error)))
+    if backfill:
+        report.window, report.details = _window(backfill.window), backfill.asked
+        report.ledger = [_window(Window.from_state(one)) | {"details": one["details"]} for one in backfill.ledger]
+        report.left = [_window(one) for one in backfill.gaps(backfill.progress)]
+    if estimate:
+        report.estimate = asdict(estimate) | {"calls": estimate.calls, "hours": estimate.hours}
+    return report
+
+
+def _window(window: Window) -> dict[str, str]:
+    return {"since": _exact(window.since), "until": _exact(window.until)}
+
+
+def _exact(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def _in_order(counts: dict[str, Counts]) -> list[tuple[str, Counts]]:

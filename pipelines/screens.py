@@ -36,7 +36,7 @@ def report_screen(report: Report, *, dry_run: bool = False) -> RenderableType:
     parts: list[RenderableType] = []
     if report.tables:
         parts += [tables_screen(report.tables), Text()]
-    parts.append(_calls(report))
+    parts.append(calls_screen(report))
     parts += [_walk(name, walk) for name, walk in report.walks.items()]
     parts += _reasons(report.requests["why"]) if dry_run else []
     parts += [Text(f"note: {note}", style="yellow" if report.exit_code == 0 else colour) for note in report.notes]
@@ -99,7 +99,8 @@ def _number(value: int | None) -> Text:
     return Text(f"{value:,}")
 
 
-def _calls(report: Report) -> Text:
+def calls_screen(report: Report) -> Text:
+    """Say how many calls there were, and what is left."""
     requests: dict[str, Any] = report.requests
     spoken = report.dialect
     text = Text(f"{requests['total']:,} calls")

@@ -16,7 +16,7 @@ MODULES = {
 
 PURE = [
     *(f"pipelines.claribi.{name}" for name in ("answers", "columns", "dialect", "frames", "leftovers", "lists")),
-    *(f"pipelines.claribi.{name}" for name in ("numbering", "placing", "rows", "schema", "tally")),
+    *(f"pipelines.claribi.{name}" for name in ("numbering", "placing", "rows", "schema", "tally", "windows")),
     *(f"pipelines.watch.{name}" for name in ("alerts", "finding", "health", "reports", "source_events", "tables")),
     *(f"pipelines.watch.{name}" for name in ("usage", "watched", "words")),
     *(f"pipelines.digest.{name}" for name in ("facts", "gathering", "sentences")),
@@ -28,7 +28,7 @@ PURE = [
 WORLD = {"asyncio", "duckdb", "gspread", "httpx", "io", "os", "pathlib", "requests", "shutil", "socket", "subprocess"}
 """Modules that reach files, processes or the network; `tempfile` and `urllib.request` are told by their names."""
 
-PRINTING = {"pipelines.cli", "pipelines.screens", "pipelines.status_screens"}
+PRINTING = {"pipelines.cli", "pipelines.backfill_screens", "pipelines.screens", "pipelines.status_screens"}
 """The command and what it shows on its screens."""
 
 

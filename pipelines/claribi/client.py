@@ -81,6 +81,11 @@ class Client:
         """Make no further call: whoever wants to gets `Stopped`. May be called from a signal's handler."""
         self._pace.stop()
 
+    def wait(self, seconds: float) -> None:
+        """Let so many seconds pass without a call; raises `Stopped` when somebody asks for it."""
+        self._pace.pause(seconds)
+        self._pace.wait_turn()
+
     @property
     def calls(self) -> Calls:
         """The calls so far; the object stays the same and goes on counting."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from pipelines.claribi.changes import Held, NothingHeld
-from pipelines.claribi.client import Calls, Client
+from pipelines.claribi.client import SYSTEM_CLOCK, Calls, Client, Clock
 from pipelines.claribi.dialect import Dialect
 from pipelines.claribi.errors import ClaribiError, Paused, SettingError, WalkUnproven
 from pipelines.claribi.settings import ClaribiSettings
@@ -54,7 +54,11 @@ class Run:
     switch_dialect: bool = False
     sweep: bool = False
     """Read the whole list of reports, whether or not that is due."""
+    max_calls: int | None = None
+    """As many calls may be made; None: as many as the rate limit allows."""
     transport: httpx.BaseTransport | None = None
+    timer: Clock = SYSTEM_CLOCK
+    """What waits are measured by."""
     on_progress: Callable[[str, int, Calls], None] = lambda _table, _rows, _calls: None
     """Called with a table's name, its rows read so far and the calls made so far."""
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -82,7 +86,13 @@ class Run:
     def client(self) -> Client:
         """The client, which speaks the account's dialect: the remembered one, or the one found out by the first use."""
         if self._client is None:
-            client = Client(self.settings, dialect=self._remembered(), transport=self.transport)
+            client = Client(
+                self.settings,
+                dialect=self._remembered(),
+                transport=self.transport,
+                clock=self.timer,
+                max_calls=self.max_calls,
+            )
             if self._stop_asked:
                 client.stop()
             self.calls = client.calls

@@ -26,7 +26,7 @@ def organization(run: Run) -> Iterator[Batch]:
             raise
         raise DialectGone(problem.path) from problem
     (found,) = batch["organization"]["id"].to_pylist()
-    known = run.state.get("organization", found)
+    known = run.state.get("organization") or _held_organization(run, found)
     if known != found and not run.switched:
         raise SettingError(
             "api_key",
@@ -40,6 +40,13 @@ def organization(run: Run) -> Iterator[Batch]:
     run.counts["organization"] = Counts(seen=1, new=len(what.new), changed=len(what.changed))
     if len(what.either):
         yield batch
+
+
+def _held_organization(run: Run, found: str) -> str:
+    """The organisation whose rows are there, though this pipeline's state does not know it; `found` where none are."""
+    rows = run.held.read("organization")
+    ids = [one for batch in rows or () for one in batch["id"].to_pylist()]
+    return found if found in ids or not ids else ids[0]
 
 
 def usage(run: Run) -> Iterator[Batch]:
