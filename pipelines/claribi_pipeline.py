@@ -109,7 +109,8 @@ def export(
             if dry_run:
                 _read(run, pipeline)
             else:
-                source = claribi_source(run)
+                # What is not given, dlt looks for in the environment, down to a variable of the bare name ONLY.
+                source = claribi_source(run, run.only)
                 # So that a destination may be told to take them, or not, before there is a row.
                 source.resources.add(*(_own(table, []) for table in WATCHED if not held.kinds(table.name)))
                 load(pipeline, source)
