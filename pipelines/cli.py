@@ -274,6 +274,10 @@ def schedule(
     output: Annotated[
         Path | None, typer.Option(help="systemd: write the units into this folder.", show_default=False)
     ] = None,
+    package: Annotated[
+        str | None,
+        typer.Option(help="github: what pip is to install there; if not given, what is here.", show_default=False),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that somebody has edited.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -282,12 +286,17 @@ def schedule(
     For the current folder, the one with .dlt in it, and for this very installation of claribi-export.
     """
     with _speaking(as_json=as_json) as out:
-        from pipelines.schedule_files import texts, write_units, write_workflow
+        from pipelines.schedule_files import is_of_this_machine, texts, write_units, write_workflow
         from pipelines.status_screens import schedule_screen
 
         written: list[Path] = []
         if way == "github":
-            written = write_workflow(overwrite=overwrite)
+            written = write_workflow(package, overwrite=overwrite)
+            if not package and is_of_this_machine():
+                out.notes.print(
+                    "This claribi-export came from files of this machine. The workflow asks the package index for the "
+                    "same version; if it is not there, name where it is with --package."
+                )
         elif way == "systemd" and output:
             written = write_units(output, overwrite=overwrite)
         shown = {} if written else texts(way)

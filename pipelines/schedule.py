@@ -29,8 +29,8 @@ class Installed(NamedTuple):
     """What is installed on this machine, for another one to install the same."""
 
     version: str
-    url: str | None
-    """Where pip can get it, when that is not the package index: `git+https://…@commit` or an archive."""
+    package: str
+    """What pip is told to install."""
     python: str
     """Such as 3.13."""
 
@@ -97,7 +97,6 @@ WantedBy=timers.target
 def workflow(template: str, installed: Installed, minute: int) -> str:
     """Give this project's own workflow for another repository: it installs what is installed here, with pip."""
     (python,) = re.findall(r"uses: (actions/setup-python@.*)", template)
-    wanted = f"claribi-export[{EXTRAS}]" + (f" @ {installed.url}" if installed.url else f"=={installed.version}")
     steps = f"""\
       - name: Set up Python
         uses: {python}
@@ -107,7 +106,7 @@ def workflow(template: str, installed: Installed, minute: int) -> str:
           cache-dependency-path: {CONSTRAINTS}
 
       - name: Install
-        run: python -m pip install --constraint {CONSTRAINTS} {shlex.quote(wanted)}
+        run: python -m pip install --constraint {CONSTRAINTS} {shlex.quote(installed.package)}
 """
     text = _INSTALL.sub(lambda _: steps, template)
     return sealed(re.sub(r'cron: "\d+ \d+ ', f'cron: "{minute} {HOUR} ', text), installed.version)

@@ -3,12 +3,14 @@
 import json
 import sys
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, distribution, distributions
+from importlib.metadata import distribution, distributions
 from pathlib import Path
+from typing import Any
 
 from pipelines.claribi.errors import SettingError
 from pipelines.schedule import (
     CONSTRAINTS,
+    EXTRAS,
     WORKFLOW,
     Installed,
     Place,
@@ -50,11 +52,14 @@ def write_units(folder: Path, *, overwrite: bool) -> list[Path]:
     return _write(units)
 
 
-def write_workflow(*, overwrite: bool) -> list[Path]:
-    """Write the workflow and the versions that it installs into the repository of the current folder."""
+def write_workflow(package: str | None = None, *, overwrite: bool) -> list[Path]:
+    """Write the workflow and the versions that it installs into the repository of the current folder.
+
+    `package` is what pip installs there; if not given, what is installed here.
+    """
     if not Path(".git").exists():
         raise SettingError(WORKFLOW, "belongs into the top folder of a git repository. Go there and run this again.")
-    installed = _installed()
+    installed = _installed(package)
     packages = [(one.name, one.version) for one in distributions()]
     files = {
         Path(WORKFLOW): workflow(TEMPLATE.read_text("utf-8"), installed, minute_of(str(Path.cwd()))),
@@ -68,23 +73,31 @@ def write_workflow(*, overwrite: bool) -> list[Path]:
     return _write(files)
 
 
-def _installed() -> Installed:
-    python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    try:
-        found = distribution("claribi-export")
-    except PackageNotFoundError:
-        raise SettingError("schedule", "needs claribi-export to be installed: `pip install .`") from None
-    origin = json.loads(found.read_text("direct_url.json") or "{}")
-    return Installed(found.version, _url(origin), python)
+def is_of_this_machine() -> bool:
+    """Whether claribi-export came from a folder or a file here, where no other machine can get it."""
+    return str(_origin().get("url", "")).startswith("file:")
 
 
-def _url(origin: Mapping[str, object]) -> str | None:
-    """What pip wrote down about where it got us from (PEP 610), as pip takes it; None for this machine's own files."""
+def _installed(package: str | None) -> Installed:
+    version = distribution("claribi-export").version
+    url = _url(_origin())
+    ours = f"claribi-export[{EXTRAS}]" + (f" @ {url}" if url else f"=={version}")
+    return Installed(version, package or ours, f"{sys.version_info.major}.{sys.version_info.minor}")
+
+
+def _origin() -> dict[str, Any]:
+    """What pip wrote down about where it got us from (PEP 610); nothing for the package index."""
+    origin: dict[str, Any] = json.loads(distribution("claribi-export").read_text("direct_url.json") or "{}")
+    return origin
+
+
+def _url(origin: dict[str, Any]) -> str | None:
+    """An origin as pip takes it, if any machine can get at it."""
     url = str(origin.get("url", ""))
     if not url.startswith("https://"):
         return None
     vcs = origin.get("vcs_info")
-    return f"{vcs['vcs']}+{url}@{vcs['commit_id']}" if isinstance(vcs, Mapping) else url
+    return f"{vcs['vcs']}+{url}@{vcs['commit_id']}" if vcs else url
 
 
 def _write(files: Mapping[Path, str]) -> list[Path]:

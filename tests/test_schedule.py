@@ -1,16 +1,30 @@
 """What starts a run every night: the texts are used as a system would use them."""
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
+from pipelines import schedule_files
 from pipelines.claribi.errors import SettingError
 from pipelines.sandbox import KB, Organisation, Sandbox
-from pipelines.schedule import CONSTRAINTS, WORKFLOW, Installed, Place, crontab, minute_of, service, timer, workflow
+from pipelines.schedule import (
+    CONSTRAINTS,
+    EXTRAS,
+    WORKFLOW,
+    Installed,
+    Place,
+    crontab,
+    minute_of,
+    service,
+    timer,
+    workflow,
+)
 from pipelines.schedule_files import TEMPLATE, write_units, write_workflow
 from tests.command import COMMAND, ENDS_WITHIN_S
 from tests.test_workflow import NIGHTLY, Account
@@ -123,7 +137,8 @@ def test_a_workflow_of_one_s_own_exports(tmp_path, stage):
     repository.mkdir()
     subprocess.run(["git", "init", "-q"], cwd=repository, check=True)
     ended = run(repository, "github")
-    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.returncode == 0
+    assert "This claribi-export came from files of this machine." in ended.stderr
     assert ended.stdout.splitlines()[:2] == [f"wrote {WORKFLOW}", f"wrote {CONSTRAINTS}"]
     account = Account(tmp_path, stage)
     night = account.night(repository / WORKFLOW, repository=repository)
@@ -132,7 +147,7 @@ def test_a_workflow_of_one_s_own_exports(tmp_path, stage):
 
 
 def test_a_workflow_of_one_s_own_differs_from_the_project_s_in_how_it_is_installed():
-    installed = Installed("1.2.3", None, "3.12")
+    installed = Installed("1.2.3", "claribi-export[all]==1.2.3", "3.12")
     own = read(workflow(TEMPLATE.read_text(), installed, 41))
     ours = read(TEMPLATE.read_text())
     assert own["on"].pop("schedule") == [{"cron": "41 3 * * *"}]
@@ -149,12 +164,41 @@ def test_a_workflow_of_one_s_own_differs_from_the_project_s_in_how_it_is_install
         "cache": "pip",
         "cache-dependency-path": CONSTRAINTS,
     }
-    assert changed[1]["run"] == (
-        f"python -m pip install --constraint {CONSTRAINTS} 'claribi-export[postgres,sheets,watch]==1.2.3'"
-    )
-    somewhere = Installed("1.2.3", "git+https://example.com/us/claribi-export@abc", "3.12")
-    wanted = "'claribi-export[postgres,sheets,watch] @ git+https://example.com/us/claribi-export@abc'"
-    assert wanted in workflow(TEMPLATE.read_text(), somewhere, 41)
+    assert changed[1]["run"] == (f"python -m pip install --constraint {CONSTRAINTS} 'claribi-export[all]==1.2.3'")
+
+
+@pytest.mark.parametrize(
+    ("origin", "package"),
+    [
+        ({}, f"claribi-export[{EXTRAS}]=={version('claribi-export')}"),
+        ({"url": "file:///src", "dir_info": {}}, f"claribi-export[{EXTRAS}]=={version('claribi-export')}"),
+        (
+            {"url": "https://example.com/us/it", "vcs_info": {"vcs": "git", "commit_id": "abc"}},
+            f"claribi-export[{EXTRAS}] @ git+https://example.com/us/it@abc",
+        ),
+        (
+            {"url": "https://example.com/it.whl", "archive_info": {}},
+            f"claribi-export[{EXTRAS}] @ https://example.com/it.whl",
+        ),
+    ],
+)
+def test_the_workflow_installs_what_is_installed_here_from_where_it_came(tmp_path, monkeypatch, origin, package):
+    monkeypatch.chdir(tmp_path)
+    Path(".git").mkdir()
+    monkeypatch.setattr(schedule_files, "_origin", lambda: origin)
+    write_workflow(overwrite=False)
+    steps = read(Path(WORKFLOW).read_text())["jobs"]["export"]["steps"]
+    (install,) = (step["run"] for step in steps if step["name"] == "Install")
+    assert install.endswith(shlex.quote(package))
+    assert schedule_files.is_of_this_machine() is origin.get("url", "").startswith("file:")
+
+
+def test_one_says_where_the_workflow_gets_it_from(tmp_path):
+    (tmp_path / ".git").mkdir()
+    here = "claribi-export[sheets] @ git+https://example.com/us/it@abc"
+    ended = run(tmp_path, "github", "--package", here)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert f" '{here}'" in (tmp_path / WORKFLOW).read_text()
 
 
 def test_an_edited_workflow_is_left_alone_until_one_says_overwrite(tmp_path, monkeypatch):
