@@ -171,6 +171,7 @@ def backfill(
         bool, typer.Option("--dry-run", help="Load nothing; say how many calls and hours it would take.")
     ] = False,
     destination: Where = None,
+    summary: Summary = None,
     as_json: Json = False,
 ) -> None:
     """Read the reports of a time, however many; stopped anywhere, the same command goes on from there."""
@@ -194,6 +195,7 @@ def backfill(
                 on_progress=on_progress,
             )
         out.show(report.to_json(), lambda: backfill_screen(report))
+        _append(summary, report)
         raise typer.Exit(report.exit_code)
 
 

@@ -3,7 +3,7 @@
 import html
 import re
 
-from pipelines.report import Report
+from pipelines.report import BackfillReport, Report
 
 COLUMNS = ("seen", "new", "changed", "deleted", "rows")
 
@@ -16,6 +16,8 @@ def summary(report: Report) -> str:
     parts = [f"### clariBI export: {report.outcome}", f"{where}: {calls}."]
     if report.tables:
         parts.append(_table(report.tables))
+    if isinstance(report, BackfillReport):
+        parts.append(_left(report))
     if report.notes:
         parts.append("\n".join(f"- {_plain(note)}" for note in report.notes))
     return "\n\n".join(parts) + "\n\n"
@@ -27,6 +29,14 @@ def _table(tables: dict[str, dict[str, int | None]]) -> str:
     for name, counts in tables.items():
         lines.append(f"| {name} | {' | '.join(_number(counts[column]) for column in COLUMNS)} |")
     return "\n".join(lines)
+
+
+def _left(report: BackfillReport) -> str:
+    """What a backfill has still to read, newest first."""
+    if report.window is None:
+        return "Nothing was read."
+    windows = [f"{left['since']} to {left['until']}" for left in report.left]
+    return f"Still to read: {', '.join(windows)}." if windows else "Nothing is left of the window."
 
 
 def _number(value: int | None) -> str:

@@ -87,6 +87,7 @@ class Customer:
             "HOME": str(self.folder),
             "DLT_DATA_DIR": str(self.dlt_folder),
             "COLUMNS": "500",
+            "ONLY": "what another program means by it",
         }
         return subprocess.Popen(
             [COMMAND, *words],

@@ -10,7 +10,7 @@ import pytest
 from pipelines.sandbox import KB, Limits, Organisation, Sandbox
 from tests.command import truth
 from tests.expressions import Open, UnknownExpression, evaluate, fill
-from tests.workflow import WORKFLOWS, Hub, Job, read
+from tests.workflow import PROJECT, WORKFLOWS, Hub, Job, faults, read
 
 NIGHTLY, BACKFILL = WORKFLOWS / "nightly-export.yml", WORKFLOWS / "backfill.yml"
 ALL = {file.name: read(file.read_text()) for file in sorted(WORKFLOWS.glob("*.yml"))}
@@ -120,6 +120,23 @@ def test_a_person_chooses_destination_tables_and_sweep(account):
     assert ",workflow_dispatch," in (exports / "export_runs.csv").read_text()
 
 
+def test_a_backfill_goes_on_where_its_last_round_ended(account):
+    inputs = {"since": "2020-01-01", "until": "2030-01-01", "details": True}
+    first = account.night(event="workflow_call", inputs=inputs | {"max-requests": "1"})
+    assert (first.succeeded, first.outputs, first.annotations) == (
+        True,
+        {"code": "75"},
+        [("warning", "Come back later")],
+    )
+    assert "### clariBI export: later" in first.summary
+    second = account.night(event="workflow_call", inputs=inputs)
+    assert (second.succeeded, second.outputs, second.annotations) == (True, {"code": "0"}, [])
+    assert skipped(second) == WHAT_FOLLOWS_A_FAILURE | OTHER_STORES | DIGEST | {ARTIFACT}
+    assert "Nothing is left of the window." in second.summary
+    held = [one for (one,) in account.query("SELECT id FROM claribi.reports ORDER BY id")]
+    assert held == sorted(row["id"] for row in truth(account.sandbox.organisation)["reports"])
+
+
 def test_a_public_repository_keeps_no_files(account):
     account.hub.private = False
     night = account.night()
@@ -190,6 +207,18 @@ def test_a_backfill_hands_on_what_the_export_takes_and_nothing_else():
     assert call["with"].keys() == takes["inputs"].keys() - {"only", "sweep"}
     assert call["secrets"] == {name: f"${{{{ secrets.{name} }}}}" for name in takes["secrets"]}
     assert call["permissions"] == ALL["nightly-export.yml"]["jobs"]["export"]["permissions"]
+
+
+def test_the_ten_lines_of_another_repository_are_ten_and_all_that_is_needed(tmp_path):
+    page = (PROJECT / "docs" / "operations.md").read_text()
+    (text,) = (block for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "nightly-export.yml@" in block)
+    assert len(text.splitlines()) == 10
+    call = read(text)["jobs"]["export"]
+    takes = ALL["nightly-export.yml"]["on"]["workflow_call"]
+    assert call["permissions"] == ALL["nightly-export.yml"]["jobs"]["export"]["permissions"]
+    assert list(call["secrets"]) == [name for name, secret in takes["secrets"].items() if secret["required"]]
+    (tmp_path / "caller.yml").write_text(text.replace("COMMIT", "0" * 40))
+    assert faults(tmp_path / "caller.yml") == ""
 
 
 def test_the_schedules_of_a_public_repository_are_switched_on_anew(tmp_path):

@@ -48,6 +48,18 @@ def read(text):
     return _plain(yaml.load(text, Loader=yaml.BaseLoader))
 
 
+def faults(file):
+    """What `make lint` would find fault with in a workflow, as text."""
+    tools, said = Path(sys.executable).parent, ""
+    for words in (
+        [tools / "zizmor", "--offline", "--quiet", file],
+        [tools / "check-jsonschema", "--builtin-schema", "vendor.github-workflows", file],
+    ):
+        judged = subprocess.run(words, capture_output=True, text=True, timeout=ENDS_WITHIN_S)
+        said += judged.stdout + judged.stderr if judged.returncode else ""
+    return said
+
+
 def _plain(node):
     if isinstance(node, dict):
         return {key: _plain(value) for key, value in node.items()}
