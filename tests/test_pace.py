@@ -115,6 +115,15 @@ def test_closing_sends_home_whoever_waits():
     assert clock.sleeps == [1.0]
 
 
+def test_an_answer_that_was_overtaken_gives_no_call_back_and_a_new_window_does():
+    pace = Pace(FakeClock(), 900)
+    for left, reset in ((998, 600), (997, 600), (996, 600), (997, 600)):
+        pace.note(headers(X_RateLimit_Remaining=left, X_RateLimit_Reset=reset))
+    assert pace.calls.left_in_window == 996
+    pace.note(headers(X_RateLimit_Remaining=999, X_RateLimit_Reset=3600))
+    assert pace.calls.left_in_window == 999
+
+
 def test_what_an_answer_says_of_the_limit_is_put_down():
     clock = FakeClock()
     pace = Pace(clock, 900)

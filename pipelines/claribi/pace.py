@@ -90,6 +90,8 @@ class Pace:
         self._until = 0.0
         self._under_way = 0
         self._most_left = 0
+        self._window: str | None = None
+        """The end of the last answer's window, as the answer put it."""
         self._closed = self._stopped = False
 
     def close(self) -> None:
@@ -122,9 +124,10 @@ class Pace:
     def note(self, headers: Mapping[str, str]) -> None:
         """Put down what an answer says of the limit, and of the time."""
         with self._lock:
-            for name, header in (("limit", "x-ratelimit-limit"), ("left_in_window", "x-ratelimit-remaining")):
-                if header in headers and headers[header].isdecimal():
-                    setattr(self.calls, name, int(headers[header]))
+            if (limit := headers.get("x-ratelimit-limit", "")).isdecimal():
+                self.calls.limit = int(limit)
+            if (left := headers.get("x-ratelimit-remaining", "")).isdecimal():
+                self.calls.left_in_window = self._least_left(int(left), headers.get("x-ratelimit-reset"))
             self._most_left = max(self._most_left, self.calls.left_in_window or 0)
             if (wait_s := until_reset(headers, self._clock.now())) is not None:
                 self.calls.reset_at = self._clock.now() + timedelta(seconds=wait_s)
@@ -148,6 +151,12 @@ class Pace:
             self.pause_for_limit(wait_s)
             with self._lock:
                 self.calls.left_in_window = None  # until the new window's first answer says what it has
+
+    def _least_left(self, left: int, window: str | None) -> int:
+        """What is left after an answer that another one may have overtaken: in one window it only becomes less."""
+        known, same = self.calls.left_in_window, window is not None and window == self._window
+        self._window = window
+        return min(left, known) if same and known is not None else left
 
     def _reserved(self) -> bool:
         """Whether what is left of the window belongs to others."""
