@@ -8,7 +8,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 
-NAMES = tuple(name for name in ("export", "csv_merge", "sheets") if find_spec(f"benchmarks.{name}"))
+NAMES = tuple(name for name in ("export", "csv_merge", "sheets", "backfill") if find_spec(f"benchmarks.{name}"))
 
 
 def main() -> None:

@@ -1,14 +1,20 @@
 """What the tests of backfills share: an account that is read by them, and moments at which they are stopped."""
 
 import os
+import random
 import signal
+from contextlib import suppress
 from datetime import UTC, datetime
+from typing import NamedTuple
+
+import duckdb
 
 from pipelines.backfilling import backfill
 from pipelines.claribi.backfill import Wanted
 from pipelines.claribi.windows import read_moment
 from tests.fake_clock import FakeClock
 from tests.nightly import Nightly
+from tests.stage import finish_calls
 
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 CALL_S = 0.04
@@ -61,6 +67,10 @@ class Account(Nightly):
             "report_insights": [row for row in perfect["report_insights"] if row["report_id"] in ids],
         }
 
+    def writing(self):
+        """The warehouse, to be changed behind the export's back."""
+        return duckdb.connect(str(self.warehouse))
+
     def finish_all(self):
         """No report is left unfinished."""
         for number in sorted(self.organisation.open):
@@ -69,6 +79,48 @@ class Account(Nightly):
     def created(self, place):
         """When the report at a place of the list, from the newest on, was created."""
         return self.organisation.item("reports", self.organisation.numbers("reports", "newest")[place])["created_at"]
+
+
+class Told(NamedTuple):
+    """What a backfill took that was stopped again and again."""
+
+    calls: int
+    least: float
+    """Pages and details, each once."""
+    commands: int
+    hours: float
+    """On the clock, waits included."""
+
+
+def stopped_backfill(account, stops, seed):
+    """Read everything with details under 1,000 calls an hour, stopped so often, each time on a fresh machine.
+
+    A third of the stops are Ctrl-C at a random call, a third `--max-requests`, a third kills at a random moment.
+    """
+    draw, clock = random.Random(seed), Stopping()
+    account.sandbox.limits.limit, account.sandbox.limits.clock = 1_000, clock.epoch
+    least = account.organisation.shelves["reports"].last * 1.01
+    often, apart_s = round(2 * least / stops), 2 * 3600 * least / 900 / stops
+    kinds = [("stop", "kill", "max")[number % 3] for number in range(stops)]
+    calls, commands, report = 0, 0, None
+    while report is None or report.exit_code == 75:
+        assert commands < stops + 5
+        commands += 1
+        kind, most = (kinds.pop() if kinds else None), None
+        if kind == "stop":
+            clock.arm("stop", at_call=draw.randrange(20, often))
+        elif kind == "kill":
+            clock.arm("kill", at_s=clock.passed_s + draw.uniform(0, apart_s))
+        elif kind == "max":
+            most = draw.randrange(10, often)
+        with suppress(Killed):
+            waits = account.settings(max_wait=1e9)
+            report = account.backfill(details=True, max_requests=most, clock=clock, settings=waits)
+            assert report.exit_code in (0, 75), report.notes
+        finish_calls()
+        clock.disarm()
+        calls += len(account.sandbox.calls)
+    return Told(calls, least, commands, clock.passed_s / 3600)
 
 
 class Stopping(FakeClock):
@@ -87,6 +139,11 @@ class Stopping(FakeClock):
     def disarm(self):
         self.how = self.at_s = self.at_call = None
 
+    @property
+    def passed_s(self):
+        """Seconds since its beginning."""
+        return super().monotonic()
+
     def epoch(self):
         """The same clock for the sandbox."""
         return self.now().timestamp()
@@ -103,7 +160,7 @@ class Stopping(FakeClock):
         self._strike()
 
     def _strike(self):
-        over = self.at_s is not None and super().monotonic() >= self.at_s
+        over = self.at_s is not None and self.passed_s >= self.at_s
         over = over or (self.at_call is not None and self.calls >= self.at_call)
         if not over:
             return

@@ -1,62 +1,103 @@
 """A backfill that is stopped again and again reads hardly more than one that is not, and ends with the same."""
 
-import random
+import json
+import signal
+import time
 from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 
-from pipelines.sandbox import KB
-from tests.backfills import Account, Killed, Stopping
+from pipelines.claribi.backfill import SLICE_CALLS
+from pipelines.sandbox import KB, Sandbox
+from tests.backfills import Account, Killed, Stopping, stopped_backfill
+from tests.command import Customer, organisation
 from tests.stage import finish_calls
 
 REPORTS, STOPS = 2_000, 4
-"""As dense as forty stops of 20,000 reports, which `python -m benchmarks.backfill` makes."""
+"""As dense as the forty stops of 20,000 reports that `python -m benchmarks backfill` makes."""
+APART = replace(KB, details_in_list=False)
 
 
 @pytest.fixture
 def account(tmp_path, stage, monkeypatch):
     def made(reports):
-        spoken = replace(KB, details_in_list=False)
-        return Account(tmp_path, stage, monkeypatch, spoken, reports=reports, history_days=900)
+        made = Account(tmp_path, stage, monkeypatch, APART, reports=reports, history_days=900)
+        made.finish_all()
+        return made
 
     yield made
     finish_calls()
 
 
-def stopped_backfill(account, stops, seed):
-    """Backfill everything under 1,000 calls an hour, stopped so often; the calls that were made."""
-    draw = random.Random(seed)
-    clock = Stopping()
-    account.sandbox.limits.limit, account.sandbox.limits.clock = 1_000, clock.epoch
-    least = account.organisation.shelves["reports"].last * 1.01
-    hours_s = least / 900 * 3600
-    calls, report, begun = 0, None, 0
-    kinds = [["stop", "kill", "max"][number % 3] for number in range(stops)]
-    while report is None or report.exit_code == 75:
-        assert begun < stops + 30
-        begun += 1
-        kind, limit = (kinds.pop() if kinds else None), None
-        if kind == "stop":
-            clock.arm("stop", at_call=draw.randrange(20, round(2 * least / stops)))
-        elif kind == "kill":
-            clock.arm("kill", at_s=clock.slept_s + draw.uniform(0, 2 * hours_s / stops))
-        elif kind == "max":
-            limit = draw.randrange(10, round(2 * least / stops))
-        with suppress(Killed):
-            report = account.backfill(
-                details=True, max_requests=limit, clock=clock, settings=account.settings(max_wait=1e9)
-            )
-            assert report.exit_code in (0, 75), report.notes
-        calls += len(account.sandbox.calls)
-        finish_calls()
-        clock.disarm()
-    return calls, least
-
-
 def test_a_backfill_that_is_stopped_at_random_moments_takes_at_most_two_in_a_hundred_calls_more(account):
     made = account(REPORTS)
-    made.finish_all()
-    calls, least = stopped_backfill(made, STOPS, seed=1)
-    assert calls <= 1.02 * least
+    told = stopped_backfill(made, STOPS, seed=1)
+    assert told.calls <= 1.02 * told.least
     assert made.held() == made.truth()
+
+
+def test_a_kill_costs_at_most_a_slice(account):
+    made = account(900)
+    clock, calls = Stopping(), 0
+    for at_call in (300, 700):
+        clock.arm("kill", at_call=at_call)
+        with suppress(Killed):
+            made.backfill(details=True, clock=clock)
+        finish_calls()
+        calls += len(made.sandbox.calls)
+    report = made.good_backfill(details=True, clock=clock)
+    calls += len(made.sandbox.calls)
+    assert report.details < 900
+    assert calls <= 909 + 2 * (SLICE_CALLS + 110)
+    assert made.held() == made.truth()
+
+
+def test_after_a_kill_the_details_of_a_load_that_came_in_by_half_are_read_again(account):
+    made = account(900)
+    clock = Stopping()
+    clock.arm("kill", at_call=650)
+    with suppress(Killed):
+        made.backfill(details=True, clock=clock)
+    finish_calls()
+    whole = made.truth()["reports"]
+    held = {row["id"] for row in made.held()["reports"]}
+    half = next(row["id"] for row in reversed(whole) if row["id"] not in held)
+    with made.writing() as db:  # the report with its mark, and not its insights: what a database without one step shows
+        db.execute(
+            "INSERT INTO claribi.reports BY NAME "
+            f"(SELECT * REPLACE ('{half}' AS id) FROM claribi.reports WHERE detail_read_at IS NOT NULL LIMIT 1)"
+        )
+    made.good_backfill(details=True)
+    assert made.held() == made.truth()
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_a_command_that_is_asked_to_stop_loads_what_it_has_and_the_next_goes_on(tmp_path, stage, sign):
+    sandbox = stage.sandbox = Sandbox(APART, organisation())
+    sandbox.latency_s = 0.02
+    customer = Customer(tmp_path, stage.url, api_key=sandbox.account.key)
+    words = ("backfill", "--since", "2024-01-01", "--details", "--json")
+    process = customer.start(*words)
+    try:
+        for _ in range(600):
+            if len(sandbox.calls) > 150:
+                break
+            time.sleep(0.05)
+        process.send_signal(sign)
+        stdout, stderr = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    report = json.loads(stdout)
+    assert (process.returncode, report["outcome"], "Traceback" in stderr) == (75, "later", False)
+    assert report["notes"] == ["Stopped as asked. What was read is kept; the same command goes on from here."]
+    assert report["left"][0]["since"] == "2024-01-01T00:00:00Z"
+    some = set(customer.ids("reports"))
+    assert 50 < len(some) < 720
+    sandbox.latency_s = 0.0
+    sandbox.calls.clear()
+    ended = customer.run(*words)
+    assert (ended.code, ended.report["left"], len(customer.ids("reports"))) == (0, [], 720)
+    asked = {call.path.split("/")[-2] for call in sandbox.calls if "/reports/" in call.path} - {"reports"}
+    assert asked.isdisjoint(some & set(customer.ids("reports", "status = 'completed'")))
+    finish_calls()
