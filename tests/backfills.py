@@ -7,8 +7,6 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-import duckdb
-
 from pipelines.backfilling import backfill
 from pipelines.claribi.backfill import Wanted
 from pipelines.claribi.windows import read_moment
@@ -66,10 +64,6 @@ class Account(Nightly):
             "reports": reports,
             "report_insights": [row for row in perfect["report_insights"] if row["report_id"] in ids],
         }
-
-    def writing(self):
-        """The warehouse, to be changed behind the export's back."""
-        return duckdb.connect(str(self.warehouse))
 
     def finish_all(self):
         """No report is left unfinished."""

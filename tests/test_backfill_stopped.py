@@ -6,6 +6,7 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 
+import duckdb
 import pytest
 
 from pipelines.claribi.backfill import SLICE_CALLS
@@ -53,22 +54,24 @@ def test_a_kill_costs_at_most_a_slice(account):
     assert made.held() == made.truth()
 
 
-def test_after_a_kill_the_details_of_a_load_that_came_in_by_half_are_read_again(account):
+def test_after_a_kill_the_details_of_a_load_that_came_in_by_half_are_read_again(account, tmp_path):
     made = account(900)
     clock = Stopping()
     clock.arm("kill", at_call=650)
     with suppress(Killed):
         made.backfill(details=True, clock=clock)
     finish_calls()
-    whole = made.truth()["reports"]
-    held = {row["id"] for row in made.held()["reports"]}
-    half = next(row["id"] for row in reversed(whole) if row["id"] not in held)
-    with made.writing() as db:  # the report with its mark, and not its insights: what a database without one step shows
-        db.execute(
-            "INSERT INTO claribi.reports BY NAME "
-            f"(SELECT * REPLACE ('{half}' AS id) FROM claribi.reports WHERE detail_read_at IS NOT NULL LIMIT 1)"
-        )
+    killed, held = made.warehouse.read_bytes(), {row["id"] for row in made.held()["reports"]}
     made.good_backfill(details=True)
+    whole = made.warehouse.rename(tmp_path / "whole.duckdb")
+    made.warehouse.write_bytes(killed)
+    half = next(row["report_id"] for row in made.truth()["report_insights"] if row["report_id"] not in held)
+    with duckdb.connect(str(made.warehouse)) as db:  # the report and not its insights: no one step for both
+        db.execute(f"ATTACH '{whole}' AS whole (READ_ONLY)")
+        db.execute(f"INSERT INTO claribi.reports BY NAME FROM whole.claribi.reports WHERE id = '{half}'")
+    assert made.held() != made.truth()
+    made.good_backfill(details=True)
+    assert half in made.read[1]
     assert made.held() == made.truth()
 
 
