@@ -28,6 +28,7 @@ from pipelines.claribi.settings import ClaribiSettings
 from pipelines.claribi.shelf import Batch
 from pipelines.claribi.snapshots import export_runs, organization
 from pipelines.claribi.walk import Proof
+from pipelines.claribi.windows import Window, check
 from pipelines.claribi_pipeline import (
     explain,
     fewer_collections,
@@ -82,6 +83,8 @@ def backfill(
     rows: dict[str, int | None] = {}
     reason = None
     try:
+        if wanted.until:
+            check(Window(wanted.since, wanted.until))
         with (
             stoppable(run),
             fewer_collections(),

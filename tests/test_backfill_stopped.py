@@ -104,3 +104,19 @@ def test_a_command_that_is_asked_to_stop_loads_what_it_has_and_the_next_goes_on(
     asked = {call.path.split("/")[-2] for call in sandbox.calls if "/reports/" in call.path} - {"reports"}
     assert asked.isdisjoint(some & set(customer.ids("reports", "status = 'completed'")))
     finish_calls()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--since", "yesterday"), "--since is 'yesterday'; it must be a date such as 2026-01-31"),
+        (("--since", "2026-02-01", "--until", "2026-01-01"), "is not after --since 2026-02-01"),
+    ],
+)
+def test_a_window_that_cannot_be_is_refused_in_a_sentence(tmp_path, stage, words, said):
+    sandbox = stage.sandbox = Sandbox(KB, organisation())
+    customer = Customer(tmp_path, stage.url, api_key=sandbox.account.key)
+    ended = customer.run("backfill", *words)
+    assert ended.code == 2
+    assert said in ended.stderr + ended.stdout
+    assert (sandbox.calls, customer.warehouse.exists()) == ([], False)

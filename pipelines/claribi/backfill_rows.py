@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.claribi.changes import Comparison, Held, Sorted
+from pipelines.claribi.changes import Comparison, Held
 from pipelines.claribi.frames import normalise
 from pipelines.claribi.rows import emptied, laid_over, read_whole, to_batch
 from pipelines.claribi.run import Counts, Run
@@ -42,7 +42,8 @@ def batches(run: Run, whole: Items, listed: Items, told: set[str]) -> Iterator[B
     with _shelf(run, whole, whole=True) as shelf, closing(Comparison(run.held, shelf, [NAME, CHILD])) as beside:
         for batch in shelf.batches():
             what = beside.sort(batch)
-            count(run.counts, batch, what)
+            run.counts[NAME].seen += len(batch[NAME])
+            run.count(NAME, PARENTS, batch, what)
             fresh = take(batch, NAME, PARENTS, what.either)
             if not beside.first:
                 fresh[CHILD] = emptied(REPORT_INSIGHTS, fresh[CHILD], fresh[NAME]["id"])
@@ -51,7 +52,8 @@ def batches(run: Run, whole: Items, listed: Items, told: set[str]) -> Iterator[B
     with _shelf(run, listed) as shelf, closing(_beside(run, shelf, told)) as beside:
         for batch in shelf.batches():
             what = beside.sort({NAME: batch[NAME]})
-            count(run.counts, {NAME: batch[NAME]}, what)
+            run.counts[NAME].seen += len(batch[NAME])
+            run.count(NAME, PARENTS, {NAME: batch[NAME]}, what)
             if len(what.new):
                 yield take(batch, NAME, PARENTS, what.new)
             held = run.held.read(NAME) if len(what.changed) else None
@@ -80,20 +82,6 @@ def told_columns(shelf: Shelf, fields: Collection[str]) -> set[str]:
     """The columns that a list fills, by the fields that it has."""
     known = {column.name for column in REPORTS.columns if any(one.partition(".")[0] in fields for one in column.fields)}
     return (known | shelf.filled.get(NAME, set())) - {EXTRA, DETAIL_READ}
-
-
-def count(counts: dict[str, Counts], batch: Batch, what: Sorted) -> None:
-    """Add what became of a batch."""
-    main = counts[NAME]
-    main.seen += len(batch[NAME])
-    main.new, main.changed = main.new + len(what.new), main.changed + len(what.changed)
-    if CHILD in batch:
-        new, changed = (len(take(batch, NAME, PARENTS, rows)[CHILD]) for rows in (what.new, what.changed))
-        before, child = what.replaced.get(CHILD, 0), counts[CHILD]
-        child.seen += len(batch[CHILD])
-        child.new += new + max(0, changed - before)
-        child.changed += min(changed, before)
-        child.deleted += max(0, before - changed)
 
 
 def _shelf(run: Run, items: Iterable[Mapping[str, Any]], *, whole: bool = False) -> Shelf:

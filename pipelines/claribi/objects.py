@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.claribi.changes import Comparison, Sorted
+from pipelines.claribi.changes import Comparison
 from pipelines.claribi.deletions import Missing, ask, look_for_missing, may_vanish
 from pipelines.claribi.errors import NotFound, Paused, WalkUnproven
 from pipelines.claribi.frames import normalise, with_detail
@@ -278,7 +278,8 @@ class Objects:
             batch = self._not_handled(found) if shelf is self._listed else found
             batch.pop(ITEMS, None)
             what = beside.sort(batch)
-            self._count(batch, what)
+            self._counts(self.table.name).seen += len(batch[self.table.name]) if self.carried else 0
+            self.run.count(self.table.name, self._parents, batch, what)
             if not len(what.either):
                 continue
             fresh = take(batch, shelf.main, self._parents, what.either)
@@ -317,19 +318,6 @@ class Objects:
         ids = batch[self.table.name]["id"]
         left = pc.invert(pc.is_in(ids, value_set=pa.array(sorted(self._handled), pa.string())))
         return take(batch, self.table.name, self._parents, np.flatnonzero(left))
-
-    def _count(self, batch: Batch, what: Sorted) -> None:
-        """Add a batch to the run's counts; the main table's `seen` is the list's."""
-        main = self._counts(self.table.name)
-        main.seen += len(batch[self.table.name]) if self.carried else 0
-        main.new, main.changed = main.new + len(what.new), main.changed + len(what.changed)
-        new, changed = (take(batch, self.table.name, self._parents, rows) for rows in (what.new, what.changed))
-        for name in batch.keys() - {self.table.name}:
-            counts, before, now = self._counts(name), what.replaced.get(name, 0), len(changed[name])
-            counts.seen += len(batch[name])
-            counts.new += len(new[name]) + max(0, now - before)
-            counts.changed += min(now, before)
-            counts.deleted += max(0, before - now)
 
     def _counts(self, name: str) -> Counts:
         return self.run.counts.setdefault(name, Counts())

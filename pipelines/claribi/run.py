@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from pipelines.claribi.changes import Held, NothingHeld
+from pipelines.claribi.changes import Held, NothingHeld, Sorted
 from pipelines.claribi.client import SYSTEM_CLOCK, Calls, Client, Clock
 from pipelines.claribi.dialect import Dialect
 from pipelines.claribi.errors import ClaribiError, Paused, SettingError, WalkUnproven
 from pipelines.claribi.settings import ClaribiSettings
+from pipelines.claribi.shelf import Batch, take
 from pipelines.claribi.walk import Proof
 
 if TYPE_CHECKING:
@@ -132,6 +133,18 @@ class Run:
     def wants(self, name: str) -> bool:
         """Whether a table is to be read in this run."""
         return not self.only or name in self.only
+
+    def count(self, main: str, parents: dict[str, str], batch: Batch, what: Sorted) -> None:
+        """Add what became of a batch of objects; how many of them were seen is for the caller to say."""
+        counts = self.counts.setdefault(main, Counts())
+        counts.new, counts.changed = counts.new + len(what.new), counts.changed + len(what.changed)
+        new, changed = (take(batch, main, parents, rows) for rows in (what.new, what.changed))
+        for name in batch.keys() - {main}:
+            counts, before, now = self.counts.setdefault(name, Counts()), what.replaced.get(name, 0), len(changed[name])
+            counts.seen += len(batch[name])
+            counts.new += len(new[name]) + max(0, now - before)
+            counts.changed += min(now, before)
+            counts.deleted += max(0, before - now)
 
     def note(self, sentences: Iterable[str]) -> None:
         """Keep sentences for the run report, each once."""
