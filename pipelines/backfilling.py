@@ -21,7 +21,7 @@ from pipelines.claribi import claribi_source
 from pipelines.claribi.backfill import Backfill, Slice, Wanted
 from pipelines.claribi.backfill_rows import batches
 from pipelines.claribi.client import SYSTEM_CLOCK, Calls, Clock
-from pipelines.claribi.errors import ComeBackLater, Paused
+from pipelines.claribi.errors import ComeBackLater, Paused, Shrunk
 from pipelines.claribi.forecast import Forecast, forecast
 from pipelines.claribi.run import Run
 from pipelines.claribi.settings import ClaribiSettings
@@ -162,6 +162,8 @@ class Job:
         while not ends:
             found = backfill.read()
             with held_open(self.pipeline):
+                if backfill.pages.empty:
+                    self._doubt_emptiness()
                 if self._was_overtaken():
                     backfill.reject()
                     found = Slice(backfill.progress, problem=found.problem)
@@ -175,6 +177,13 @@ class Job:
             self._tell(backfill, self._run.calls, at)
             if at and not ends:
                 ends = not self._wait(backfill, at)
+
+    def _doubt_emptiness(self) -> None:
+        """A list without a single report is believed only where the destination holds none either."""
+        held = DestinationRows(self.pipeline).counts(["reports"])["reports"]
+        if held:
+            raise Shrunk("reports", held, held)
+        self._run.note(["The list of reports is empty; the window is not remembered as read."])
 
     def _wait(self, backfill: Backfill, at: datetime) -> bool:
         """Wait for the limit until a moment, UTC; False when somebody stops it."""

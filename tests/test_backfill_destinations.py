@@ -1,4 +1,4 @@
-"""Backfills into every kind of destination, beside nightly runs, each command on a machine that remembers nothing."""
+"""Backfills into other destinations than DuckDB, beside nightly runs, each command on a machine that remembers nothing."""
 
 import json
 from dataclasses import replace
@@ -77,7 +77,7 @@ def truth(account, *window):
     )
 
 
-@pytest.mark.parametrize("name", ["duckdb", "csv_files", "google_sheets", "postgres"])
+@pytest.mark.parametrize("name", ["csv_files", "google_sheets", "postgres"])
 def test_a_stopped_backfill_and_the_nightly_runs_share_a_destination(account, destination, name):
     where = destination(name)
     first = account.backfill(*WINDOW, where, details=True, max_requests=90)

@@ -121,8 +121,8 @@ class Backfill:
 
     @property
     def finished(self) -> bool:
-        """Whether nothing of the window is left."""
-        return not self.gaps(self.progress)
+        """Whether there is nothing left to be read."""
+        return self.pages.empty or not self.gaps(self.progress)
 
     def gaps(self, progress: Progress) -> tuple[Window, ...]:
         """What is left of the window, newest first."""
@@ -135,7 +135,7 @@ class Backfill:
             "shape": self.pages.shape.to_state() if self.pages.shape else None,
             "carried": self.pages.carried,
         }
-        if not self.finished:
+        if self.gaps(self.progress):
             own = {"details": self.details, "again": self.again, "place": self.progress.place, "ended": ended}
             told["unfinished"] = self.window.to_state() | own
         return told
@@ -143,10 +143,11 @@ class Backfill:
     def read(self) -> Slice:
         """Read the next slice; what ended it early is in its `problem`, and what came before that is good."""
         found, before = Slice(self.progress), self._run.calls.total
-        while self.gaps(found.progress) and not found.problem:
+        while self.gaps(found.progress) and not (found.problem or self.pages.empty):
             try:
                 self.pages.learn()
-                self._read_some(found)
+                if not self.pages.empty:
+                    self._read_some(found)
             except Paused as problem:
                 found.problem = problem
             except OutOfOrder:
@@ -170,8 +171,10 @@ class Backfill:
     def _read_some(self, found: Slice) -> None:
         """Read a few pages and the details that are wanted of them, and put all that is done onto the slice."""
         parts: list[Part] = []
+        # The first page alone: a command that may make a few calls only must come to the details.
+        at_once = ASKED_AT_ONCE if self.asks and self._parts else 1
         try:
-            for _ in range(ASKED_AT_ONCE if self.asks else 1):
+            for _ in range(at_once):
                 parts.append(self._next_part(found.progress, 1 if self.asks else 4))
                 if parts[-1].ended:
                     break
@@ -229,7 +232,7 @@ class Backfill:
             found.progress = replace(found.progress, place=place)
             if not whole:
                 return
-            if part.ended:
+            if part.ended and not self.pages.empty:  # a list without any report may be a fault: nothing is remembered
                 gaps = self.gaps(found.progress)
                 for gap in gaps[:1] if self.pages.in_order else gaps:
                     found.progress = self._with(found.progress, gap)

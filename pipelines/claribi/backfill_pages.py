@@ -46,6 +46,8 @@ class Pages:
         """Whether the list carries all there is to know of each report."""
         self.scattered = False
         """Whether it has turned out to be in no order, though it seemed to be in one."""
+        self.empty = False
+        """Whether it has turned out to have no report at all."""
         self._first: WalkedPage | None = None
 
     @property
@@ -64,8 +66,9 @@ class Pages:
             return
         walk = Walk(self._client, NAME, in_flight=1)
         self._first = next(iter(walk), None)
-        self.shape = walk.shape
+        self.empty = self._first is None
         if self._first:
+            self.shape = walk.shape
             self.carried = any(name in item for item in self._first.items for name in REPORTS.detail_fields)
 
     def timeline(self) -> Timeline:
@@ -118,17 +121,23 @@ class Pages:
         yield Part([], None, ended=True)
 
     def _chain(self, place: Place | None, in_flight: int) -> Iterator[tuple[WalkedPage, Place | None]]:
-        """The pages from a place on, each with the place that leads to it."""
-        if place is None:
-            first = self._take_first() or next(iter(Walk(self._client, NAME, in_flight=1)), None)
-            if first is None:
-                return
+        """The pages from a place on, each with the place that leads to it; all pages where nothing is there."""
+        found = None
+        for found in self._from(place, in_flight) if place else ():
+            yield found
+        if found:
+            return
+        first = self._take_first() or next(iter(Walk(self._client, NAME, in_flight=1)), None)
+        self.empty = first is None
+        if first:
             yield first, None
-            place = first.place
-        if place is not None:
-            for page in Walk(self._client, NAME, shape=self.shape, start=place, in_flight=in_flight):
-                yield page, place
-                place = page.place
+            yield from self._from(first.place, in_flight) if first.place else ()
+
+    def _from(self, place: Place, in_flight: int) -> Iterator[tuple[WalkedPage, Place | None]]:
+        here: Place | None = place
+        for page in Walk(self._client, NAME, shape=self.shape, start=place, in_flight=in_flight):
+            yield page, here
+            here = page.place
 
     def _take_first(self) -> WalkedPage | None:
         """The first page, if it has just been read, for whoever needs it."""

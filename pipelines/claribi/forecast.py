@@ -42,6 +42,8 @@ def forecast(run: Run, backfill: Backfill) -> Forecast:
     if not gaps:
         return Forecast(0, 0, 0, per_hour(run.calls, run.settings.reserve))
     backfill.pages.learn()
+    if backfill.pages.empty:
+        return Forecast(0, 0, 0, per_hour(run.calls, run.settings.reserve))
     asks = backfill.asks
     if backfill.pages.ranked:
         reports, pages = _between_ends(backfill, gaps)
