@@ -245,7 +245,8 @@ class Job:
         }
         if ends:
             readers["export_runs"] = export_runs
-        load(self.pipeline, claribi_source(self._run, readers=readers))
+        self._run.readers = readers
+        load(self.pipeline, claribi_source(self._run, ()))  # what is not given, dlt looks for in the environment
         self._account = []
 
     def _nightly(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Backfills into other destinations than DuckDB, beside nightly runs, each command on a machine that remembers nothing."""
+"""Backfills into other destinations than DuckDB, beside nightly runs, each on a machine that remembers nothing."""
 
 import json
 from dataclasses import replace

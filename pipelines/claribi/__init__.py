@@ -11,7 +11,7 @@
 new and changed rows are loaded and deletions are found, finishes what a crash left, and reports.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -29,10 +29,7 @@ from pipelines.claribi.settings import load_settings
 from pipelines.claribi.shelf import Batch
 from pipelines.claribi.snapshots import export_runs, organization, usage
 
-Readers = Mapping[str, Callable[[Run], Iterator[Batch]]]
-"""By table: what gives its rows, together with those of the tables that belong to it."""
-
-READERS: Readers = {
+READERS: dict[str, Callable[[Run], Iterator[Batch]]] = {
     "organization": organization,  # one row; key id
     "usage": usage,  # a row a run; key captured_at
     "data_sources": partial(objects, name="data_sources"),  # key id
@@ -58,17 +55,15 @@ CHOICES = tuple(name for name in READERS if name not in ALWAYS)
     # happen to our frames, which put what does not fit into `extra`: this is the second lock on that door.
     schema_contract={"tables": "evolve", "columns": "evolve", "data_type": "freeze"},
 )
-def claribi_source(
-    run: Run | None = None, only: Sequence[str] = (), readers: Readers | None = None
-) -> Iterator[DltResource]:
+def claribi_source(run: Run | None = None, only: Sequence[str] = ()) -> Iterator[DltResource]:
     """Give a resource for each table; `only` leaves out all but the named ones of `CHOICES`.
 
     Without a `run` the settings are read from dlt's configuration and every row is loaded, whatever is there; with one,
-    the run says what is read. `readers` give other rows than a walk over the lists does.
+    the run says what is read.
     """
     check_choice(run.only if run else only)
     run = run or Run(load_settings(), run_id=uuid4().hex, only=only)
-    for name, read in (READERS if readers is None else readers).items():
+    for name, read in (run.readers or READERS).items():
         if run.wants(name) or name in ALWAYS:
             pages = dlt.resource(_with_state(run, read), name=f"{name}_read", selected=False)
             yield from (pages | _resource(table) for table in family(TABLES[name]))

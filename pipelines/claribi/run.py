@@ -1,7 +1,7 @@
 """One run against one account: what it was told, what it remembers, and what it found."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -65,6 +65,8 @@ class Run:
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     """This machine's time, UTC; another one where nights are played."""
 
+    readers: "Mapping[str, Callable[[Run], Iterator[Batch]]] | None" = None
+    """By table, what gives its rows and those of the tables that belong to it; None: walks over the lists."""
     state: MutableMapping[str, Any] = field(default_factory=dict)
     """dlt's state of the source; it is committed together with the rows."""
     counts: dict[str, Counts] = field(default_factory=dict)
