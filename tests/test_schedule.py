@@ -24,7 +24,8 @@ from pipelines.schedule import (
     timer,
     workflow,
 )
-from pipelines.schedule_files import TEMPLATE, write_units, write_workflow
+from pipelines.schedule_files import TEMPLATE, texts, write_units, write_workflow
+from pipelines.status_screens import schedule_screen
 from tests.command import COMMAND, ENDS_WITHIN_S
 from tests.test_workflow import NIGHTLY, Account
 from tests.workflow import faults, read
@@ -98,8 +99,9 @@ def test_the_units_are_what_systemd_understands(folder, tmp_path):
         assert (judged.returncode, judged.stdout, judged.stderr) == (0, "", "")
 
 
-def test_the_units_are_printed_where_no_folder_is_named(folder):
-    printed = run(folder, "systemd").stdout
+def test_the_units_are_printed_where_no_folder_is_named(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    printed = schedule_screen("systemd", [], texts("systemd"))
     assert [line for line in printed.splitlines() if line.startswith(("# claribi", "ExecStart=", "Persistent="))] == [
         "# claribi-export.service",
         f'ExecStart="{COMMAND}" run',
@@ -192,12 +194,12 @@ def test_the_workflow_installs_what_is_installed_here_from_where_it_came(tmp_pat
     assert schedule_files.is_of_this_machine() is origin.get("url", "").startswith("file:")
 
 
-def test_one_says_where_the_workflow_gets_it_from(tmp_path):
-    (tmp_path / ".git").mkdir()
+def test_one_says_where_the_workflow_gets_it_from(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path(".git").mkdir()
     here = "claribi-export[sheets] @ git+https://example.com/us/it@abc"
-    ended = run(tmp_path, "github", "--package", here)
-    assert (ended.returncode, ended.stderr) == (0, "")
-    assert f" '{here}'" in (tmp_path / WORKFLOW).read_text()
+    write_workflow(here, overwrite=False)
+    assert f" '{here}'" in Path(WORKFLOW).read_text()
 
 
 def test_an_edited_workflow_is_left_alone_until_one_says_overwrite(tmp_path, monkeypatch):
