@@ -73,6 +73,12 @@ def work(tool: str, folder: str, ids: np.ndarray, title: str) -> None:
     ).raise_on_failed_jobs()
 
 
+def peak_mb() -> float:
+    """The most memory this process ever held; not `ru_maxrss`, which begins with what its parent held (Linux)."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+
 def measure(tool: str, night: bool, folder: str, arguments: argparse.Namespace) -> str:
     """One line of the table, from a fresh process."""
     command = [sys.executable, "-m", "benchmarks.csv_merge", "--tool", tool, "--folder", folder]
@@ -101,7 +107,7 @@ def main() -> None:
         usage = resource.getrusage(resource.RUSAGE_SELF)
         cpu = usage.ru_utime + usage.ru_stime
         seconds = time.perf_counter() - started
-        print(f"{seconds:>6.1f} s  {cpu:>6.1f} s CPU  {usage.ru_maxrss / 1024:>5.0f} MB of memory")
+        print(f"{seconds:>6.1f} s  {cpu:>6.1f} s CPU  {peak_mb():>5.0f} MB of memory")
         return
     print(f"{arguments.reports:,} reports of 15 columns, then {arguments.changes:,} of them changed")
     for tool in ("csv_files", *(PEERS if arguments.peers else ())):

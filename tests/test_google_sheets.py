@@ -792,7 +792,7 @@ def test_an_account_exported_night_after_night_from_empty_machines(lab: Lab, mon
             assert len(lab.rows("usage")) == night + 1
         finish_calls()
     shown = {tab.title for tab in lab.book.tabs if not tab.hidden}
-    assert shown == {"Sheet1", "reports", "dashboards", "dashboard_widgets", "data_sources", "usage"}
+    assert shown == {"Sheet1", "reports", "dashboards", "dashboard_widgets", "data_sources", "usage", "alerts"}
 
 
 # Judged from outside
