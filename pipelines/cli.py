@@ -66,6 +66,23 @@ class Out:
             self.result.print(drawn)
 
 
+def _say_version(*, wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"claribi-export {version('claribi-export')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _every_command(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
 @app.command()
 def init(destination: Where = None, as_json: Json = False) -> None:
     """Ask for the API key and store it in .dlt/secrets.toml, the destination in .dlt/config.toml.

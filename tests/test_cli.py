@@ -5,11 +5,14 @@ import socket
 import subprocess
 import sys
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 
 import httpx
 import pytest
+import typer
 
+from pipelines.cli import app
 from pipelines.sandbox import KB, Organisation, Sandbox, serve
 
 PROJECT = Path(__file__).parent.parent
@@ -113,7 +116,11 @@ def test_an_error_is_one_line_where_there_is_no_terminal(command):
     assert len(ended.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("name", ["", "init", "doctor", "run", "watch", "status", "digest", "sandbox", "demo"])
+def test_it_says_which_version_it_is(command):
+    assert command("--version").stdout == f"claribi-export {version('claribi-export')}\n"
+
+
+@pytest.mark.parametrize("name", ["", *typer.main.get_command(app).commands])
 def test_help_loads_nothing_heavy(tmp_path, name):
     code = (
         "import sys\nfrom pipelines.cli import app\n"
