@@ -41,8 +41,9 @@ test: setup ## Run the tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 .PHONY: proof
-proof: setup ## Try the nights in every way an account may speak, and many drawn ones; prints the calls of each night
-	PROOF=1 $(BIN)/python -m pytest -n 2 --dist worksteal -rP tests/test_thirty_nights.py tests/test_any_nights.py
+proof: setup ## Try nights in every way an account may speak, at every destination, killed more often, and a large account
+	PROOF=1 $(BIN)/python -m pytest -n 2 --dist worksteal -rP tests/test_thirty_nights.py tests/test_any_nights.py \
+		tests/test_incremental.py tests/test_crashes.py
 
 .PHONY: check
 check: lint test ## Everything a change must pass: lint and test

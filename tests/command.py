@@ -13,6 +13,7 @@ from typing import NamedTuple
 import duckdb
 
 from pipelines.sandbox import KB, Organisation, Sandbox, serve
+from tests.forked import Forked
 
 COMMAND = Path(sys.executable).with_name("claribi-export")
 REPORTS = 720
@@ -89,7 +90,9 @@ class Customer:
             "COLUMNS": "500",
             "ONLY": "what another program means by it",
         }
-        return subprocess.Popen(
+        if "PYTHONPATH" not in named:
+            return Forked(words, cwd=self.folder, env=fixed | named)
+        return subprocess.Popen(  # modules are found elsewhere, so none may be imported yet
             [COMMAND, *words],
             cwd=self.folder,
             env=fixed | named,

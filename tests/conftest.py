@@ -1,11 +1,16 @@
-"""What tests of several modules share: a clariBI and a Google Sheets on loopback."""
+"""What tests of several modules share: a clariBI, a Google Sheets and a PostgreSQL on loopback."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
-from tests.sheets_server import SheetsServer
+from tests.postgres import Server, serve_postgres
+from tests.sheets_server import ROBOT, SheetsServer
 from tests.stage import Stage, serve_stage
+
+IN_THE_SHEET = ("reports", "report_insights", "dashboards", "dashboard_widgets", "data_sources")
+"""What a spreadsheet of these tests takes."""
 
 
 @pytest.fixture(scope="module")
@@ -22,3 +27,30 @@ def server() -> Iterator[SheetsServer]:
     yield server
     assert server.problems() == []
     server.close()
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL."""
+    with serve_postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def destination(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Set a destination up by its name, in the environment, and give its name; nothing is in it yet."""
+
+    def made(name: str, in_the_sheet: Sequence[str] = IN_THE_SHEET) -> str:
+        if name == "google_sheets":
+            sheets = request.getfixturevalue("server")
+            monkeypatch.setenv("DESTINATION__GOOGLE_SHEETS__SPREADSHEET", sheets.create())
+            monkeypatch.setenv("DESTINATION__GOOGLE_SHEETS__API_URL", sheets.url)
+            monkeypatch.setenv("DESTINATION__GOOGLE_SHEETS__TABLES", json.dumps(in_the_sheet))
+            key = json.dumps(sheets.accounts.service_account(ROBOT))
+            monkeypatch.setenv("DESTINATION__GOOGLE_SHEETS__CREDENTIALS", key)
+        elif name == "postgres":
+            database = request.getfixturevalue("postgres").database()
+            monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", database.url)
+        return name
+
+    return made

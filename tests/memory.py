@@ -13,7 +13,7 @@ from pipelines.claribi.rows import REMOVED, json_columns
 from pipelines.claribi.run import Run
 from pipelines.claribi.schema import TABLES
 from pipelines.report import make_report
-from tests.nightly import CHILDREN, LISTS, OWN, in_order
+from tests.nightly import LISTS, OWN, alive, in_order
 
 
 class Memory:
@@ -88,8 +88,4 @@ class Memory:
 
     def alive(self):
         """The rows of what is not deleted, as `Nightly.perfect` has them."""
-        told = {name: [row for row in self.rows(name) if row["deleted_at"] is None] for name in LISTS}
-        for name, (main, _) in CHILDREN.items():
-            ids, owner = {row["id"] for row in told[main]}, TABLES[name].key[0]
-            told[name] = [row for row in self.rows(name) if row[owner] in ids]
-        return told
+        return alive(self.rows)

@@ -3,6 +3,8 @@
 import json
 import shutil
 from datetime import UTC, date, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import duckdb
 from dlt.common.configuration.container import Container
@@ -10,7 +12,8 @@ from dlt.common.configuration.specs.pluggable_run_context import PluggableRunCon
 
 from pipelines.claribi.schema import TABLES
 from pipelines.claribi.settings import ClaribiSettings
-from pipelines.claribi_pipeline import export
+from pipelines.claribi_pipeline import export, make_pipeline, take_schema
+from pipelines.destination_rows import DestinationRows
 from pipelines.sandbox import KB, Organisation, Sandbox
 from pipelines.sandbox.listing import to_json
 
@@ -66,7 +69,7 @@ class Nightly:
 
     def forget(self):
         """The next run is on a fresh machine: nothing is left but the destination."""
-        shutil.rmtree(self.dlt_folder)
+        shutil.rmtree(self.dlt_folder, ignore_errors=True)
 
     def paths(self):
         """The paths of the last run's calls."""
@@ -95,11 +98,7 @@ class Nightly:
 
     def alive(self):
         """The rows of what is not deleted, as `perfect` has them."""
-        told = {name: [row for row in self.rows(name) if row["deleted_at"] is None] for name in LISTS}
-        for name, (main, _) in CHILDREN.items():
-            ids, owner = {row["id"] for row in told[main]}, TABLES[name].key[0]
-            told[name] = [row for row in self.rows(name) if row[owner] in ids]
-        return told
+        return alive(self.rows)
 
     def deleted(self, name):
         """The ids of a table's deleted objects."""
@@ -122,6 +121,27 @@ class Nightly:
         """A source that was broken from the start is in no list of active ones, and nobody knows its id."""
         filtered = name == "data_sources" and self.sandbox.spoken.sources_listed == "active"
         return not filtered or item["status"] == "active" or item["id"] in self.met[name]
+
+
+def alive(rows):
+    """The rows of what is not deleted, as `Nightly.perfect` has them; `rows` gives those of a table."""
+    told = {name: [row for row in rows(name) if row["deleted_at"] is None] for name in LISTS}
+    for name, (main, _) in CHILDREN.items():
+        ids, owner = {row["id"] for row in told[main]}, TABLES[name].key[0]
+        told[name] = [row for row in rows(name) if row[owner] in ids]
+    return told
+
+
+def held(destination, table):
+    """All rows of a table as `Nightly.rows` gives them, as any destination tells them a machine that knows nothing."""
+    with TemporaryDirectory() as folder:
+        pipeline = make_pipeline(destination, folder=Path(folder))
+        pipeline.sync_destination()
+        take_schema(pipeline)
+        rows = DestinationRows(pipeline)
+        kinds, found = rows.kinds(table), rows.read(table).read_all().select(list(rows.kinds(table))).to_pylist()
+    names = [(name, kind.upper()) for name, kind in kinds.items()]
+    return in_order(table, [_parsed(names, row.values()) for row in found])
 
 
 def in_order(table, rows):

@@ -1,48 +1,16 @@
 """Backfills into other destinations than DuckDB, beside nightly runs, each on a machine that remembers nothing."""
 
-import json
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
-from pipelines.claribi_pipeline import make_pipeline, take_schema
-from pipelines.destination_rows import DestinationRows
 from pipelines.sandbox import KB
 from tests.backfills import Account
-from tests.postgres import serve_postgres
-from tests.sheets_server import ROBOT
+from tests.nightly import held
 from tests.stage import finish_calls
 
 WINDOW = ("2025-02-01", "2025-11-01")
-
-
-@pytest.fixture(scope="module")
-def postgres():
-    with serve_postgres() as server:
-        yield server
-
-
-@pytest.fixture
-def destination(request, monkeypatch):
-    """Set one up by its name."""
-
-    def made(name):
-        if name == "google_sheets":
-            sheets = request.getfixturevalue("server")
-            monkeypatch.setenv("DESTINATION__GOOGLE_SHEETS__SPREADSHEET", sheets.create())
-            monkeypatch.setenv("DESTINATION__GOOGLE_SHEETS__API_URL", sheets.url)
-            monkeypatch.setenv("DESTINATION__GOOGLE_SHEETS__TABLES", '["reports", "report_insights"]')
-            key = json.dumps(sheets.accounts.service_account(ROBOT))
-            monkeypatch.setenv("DESTINATION__GOOGLE_SHEETS__CREDENTIALS", key)
-        elif name == "postgres":
-            database = request.getfixturevalue("postgres").database()
-            monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", database.url)
-        return name
-
-    return made
 
 
 @pytest.fixture
@@ -55,48 +23,42 @@ def account(tmp_path, stage, monkeypatch):
     finish_calls()
 
 
-def held(destination):
-    """The reports and insights that a destination tells a machine that knows nothing: id and title, report and text."""
-    with TemporaryDirectory() as folder:
-        pipeline = make_pipeline(destination, folder=Path(folder))
-        pipeline.sync_destination()
-        take_schema(pipeline)
-        rows = DestinationRows(pipeline)
-        reports, insights = (rows.read(name).read_all().to_pylist() for name in ("reports", "report_insights"))
+def exported(destination):
+    """The reports and insights that a destination holds: id and title, report and text."""
     return (
-        sorted((row["id"], row["title"], row["description"]) for row in reports),
-        sorted((row["report_id"], row["position"], row["text"]) for row in insights),
+        [(row["id"], row["title"], row["description"]) for row in held(destination, "reports")],
+        [(row["report_id"], row["position"], row["text"]) for row in held(destination, "report_insights")],
     )
 
 
 def truth(account, *window):
     perfect = account.truth(*window)
     return (
-        sorted((row["id"], row["title"], row["description"]) for row in perfect["reports"]),
-        sorted((row["report_id"], row["position"], row["text"]) for row in perfect["report_insights"]),
+        [(row["id"], row["title"], row["description"]) for row in perfect["reports"]],
+        [(row["report_id"], row["position"], row["text"]) for row in perfect["report_insights"]],
     )
 
 
 @pytest.mark.parametrize("name", ["csv_files", "google_sheets", "postgres"])
 def test_a_stopped_backfill_and_the_nightly_runs_share_a_destination(account, destination, name):
-    where = destination(name)
+    where = destination(name, in_the_sheet=["reports", "report_insights"])
     first = account.backfill(*WINDOW, where, details=True, max_requests=90)
     assert (first.exit_code, first.outcome) == (75, "later")
     account.forget()
     rest = account.good_backfill(*WINDOW, where, details=True)
     assert account.read[1]
     assert first.details + rest.details == rest.tables["reports"]["rows"] == len(truth(account, *WINDOW)[0])
-    assert held(where) == truth(account, *WINDOW)
+    assert exported(where) == truth(account, *WINDOW)
     account.forget()
     night = account.good_export(where)
     assert (night.tables["reports"]["seen"], night.tables["reports"]["changed"]) == (250, 0)
-    assert held(where) == truth(account)
+    assert exported(where) == truth(account)
     account.organisation.add_report(created_at=account.organisation.now - timedelta(hours=1))
     account.forget()
     account.good_backfill("2025-01-01", None, where, details=True)
     assert len(account.read[1]) == 1
     assert account.good_export(where).tables["reports"]["changed"] == 0
-    assert held(where) == truth(account)
+    assert exported(where) == truth(account)
 
 
 def test_columns_that_a_backfill_finds_are_known_to_a_nightly_run_whose_machine_has_a_memory(account):

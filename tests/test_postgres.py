@@ -1,20 +1,14 @@
 """Another of dlt's destinations for real: PostgreSQL, which keeps JSON and time in ways of its own."""
 
 import json
+from functools import partial
 
 import pytest
 
 from pipelines.claribi.schema import TABLES
 from pipelines.sandbox import KB, V1
-from tests.nightly import CHILDREN, LISTS, OWN, Nightly, in_order
-from tests.postgres import serve_postgres
+from tests.nightly import CHILDREN, LISTS, OWN, Nightly, alive, in_order
 from tests.stage import finish_calls
-
-
-@pytest.fixture(scope="module")
-def server():
-    with serve_postgres() as server:
-        yield server
 
 
 @pytest.fixture
@@ -35,23 +29,15 @@ def rows(database, table):
     return in_order(table, [{name: row[name] for name in ours} for row in told])
 
 
-def alive(database):
-    told = {name: [row for row in rows(database, name) if row["deleted_at"] is None] for name in LISTS}
-    for name, (main, _) in CHILDREN.items():
-        ids, owner = {row["id"] for row in told[main]}, TABLES[name].key[0]
-        told[name] = [row for row in rows(database, name) if row[owner] in ids]
-    return told
-
-
 @pytest.mark.parametrize("spoken", [KB, V1], ids=["kb", "v1"])
-def test_postgres_holds_what_duckdb_holds_though_its_runner_remembers_nothing(nightly, server, spoken):
-    database = server.database()
+def test_postgres_holds_what_duckdb_holds_though_its_runner_remembers_nothing(nightly, postgres, spoken):
+    database = postgres.database()
     account = nightly(database, spoken)
     for _ in range(3):
         for destination in ("postgres", "duckdb"):
             report = account.good_export(destination)
             assert account.sandbox.spending == []
-        assert alive(database) == account.perfect()
+        assert alive(partial(rows, database)) == account.perfect()
         for name in (*LISTS, *CHILDREN):
             theirs = [row | {"deleted_at": None} if "deleted_at" in row else row for row in rows(database, name)]
             ours = [row | {"deleted_at": None} if "deleted_at" in row else row for row in account.rows(name)]
@@ -62,8 +48,8 @@ def test_postgres_holds_what_duckdb_holds_though_its_runner_remembers_nothing(ni
         account.organisation.advance()
 
 
-def test_a_quiet_night_writes_the_run_alone_though_postgres_rewrites_json(nightly, server):
-    database = server.database()
+def test_a_quiet_night_writes_the_run_alone_though_postgres_rewrites_json(nightly, postgres):
+    database = postgres.database()
     account = nightly(database, reports=20)
     odd = {"z": 1.50, "a": {"b c": [1, None, "é"]}, "10": 1e-9, "2": 2**53 + 1, "nested": {"y": 0.1, "x": []}}
     account.organisation.put_raw("reports", {"id": 900, "title": "a", "status": "completed", "details": odd})
@@ -81,8 +67,8 @@ def test_a_quiet_night_writes_the_run_alone_though_postgres_rewrites_json(nightl
     }
 
 
-def test_a_server_that_is_down_is_named_without_its_password(nightly, server):
-    up = server.database()
+def test_a_server_that_is_down_is_named_without_its_password(nightly, postgres):
+    up = postgres.database()
     down = up._replace(port=1)
     account = nightly(down, reports=3)
     report = account.export("postgres")
@@ -92,16 +78,16 @@ def test_a_server_that_is_down_is_named_without_its_password(nightly, server):
     assert down.password not in json.dumps(report.to_json())
 
 
-def test_a_wrong_password_is_told_without_it(nightly, server):
-    wrong = server.database()._replace(password="not-the-password")
+def test_a_wrong_password_is_told_without_it(nightly, postgres):
+    wrong = postgres.database()._replace(password="not-the-password")
     report = nightly(wrong, reports=3).export("postgres")
     assert (report.exit_code, report.outcome) == (5, "failed")
     assert "password authentication failed" in report.notes[0]
     assert wrong.password not in json.dumps(report.to_json())
 
 
-def test_missing_credentials_are_a_setting_to_be_made(nightly, server, monkeypatch):
-    account = nightly(server.database(), reports=3)
+def test_missing_credentials_are_a_setting_to_be_made(nightly, postgres, monkeypatch):
+    account = nightly(postgres.database(), reports=3)
     monkeypatch.delenv("DESTINATION__POSTGRES__CREDENTIALS")
     report = account.export("postgres")
     assert (report.exit_code, report.outcome, account.sandbox.calls) == (2, "failed", [])
