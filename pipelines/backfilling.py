@@ -17,7 +17,6 @@ from dlt.common.destination.exceptions import DestinationUndefinedEntity
 from dlt.pipeline.state_sync import load_pipeline_state_from_destination
 
 from pipelines.alone import alone
-from pipelines.claribi import claribi_source
 from pipelines.claribi.backfill import Backfill, Slice, Wanted
 from pipelines.claribi.backfill_rows import batches
 from pipelines.claribi.client import SYSTEM_CLOCK, Calls, Clock
@@ -37,6 +36,7 @@ from pipelines.claribi_pipeline import (
     make_pipeline,
     no_empty_file,
     pipeline_name,
+    source_of,
     stoppable,
     take_schema,
 )
@@ -246,7 +246,7 @@ class Job:
         if ends:
             readers["export_runs"] = export_runs
         self._run.readers = readers
-        load(self.pipeline, claribi_source(self._run, ()))  # what is not given, dlt looks for in the environment
+        load(self.pipeline, source_of(self._run))
         self._account = []
 
     def _nightly(self) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from dlt.common.destination.exceptions import (
 from dlt.common.exceptions import MissingDependencyException
 from dlt.common.pipeline import get_dlt_pipelines_dir
 from dlt.common.schema import Schema
+from dlt.common.schema.utils import new_table
 from dlt.extract import DltResource
 from dlt.pipeline.exceptions import PipelineStepFailed
 
@@ -39,7 +40,7 @@ from destinations.errors import ColumnTypeChanged, DestinationError, LoadFailed,
 from pipelines.claribi import ALWAYS, READERS, check_choice, claribi_source
 from pipelines.claribi.errors import ClaribiError, ExtraMissing, SettingError
 from pipelines.claribi.run import Run
-from pipelines.claribi.schema import Table
+from pipelines.claribi.schema import TABLES, Table
 from pipelines.claribi.settings import ClaribiSettings
 from pipelines.destination_rows import DestinationRows
 from pipelines.report import Report, make_report
@@ -109,8 +110,7 @@ def export(
             if dry_run:
                 _read(run, pipeline)
             else:
-                # What is not given, dlt looks for in the environment, down to a variable of the bare name ONLY.
-                source = claribi_source(run, run.only)
+                source = source_of(run)
                 # So that a destination may be told to take them, or not, before there is a row.
                 source.resources.add(*(_own(table, []) for table in WATCHED if not held.kinds(table.name)))
                 load(pipeline, source)
@@ -125,6 +125,20 @@ def export(
     finally:
         run.close()
     return make_report(run, destination, rows)
+
+
+def source_of(run: Run) -> Any:
+    """The source of a run. Its schema names every table and column there is, whatever the run reads.
+
+    So a destination may be told to take, leave or sort any of them. What has not been met has no type, and dlt makes no
+    table or column of it.
+    """
+    source = claribi_source(run, run.only)  # what is not given, dlt looks for in the environment: a variable ONLY
+    for table in (*TABLES.values(), *WATCHED):
+        if table.name not in source.schema.tables:
+            columns: list[Any] = [{"name": column.name} for column in table.columns]
+            source.schema.update_table(new_table(table.name, columns=columns))
+    return source
 
 
 def state_of(pipeline: dlt.Pipeline) -> dict[str, Any]:

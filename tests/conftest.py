@@ -1,7 +1,7 @@
 """What tests of several modules share: a clariBI, a Google Sheets and a PostgreSQL on loopback."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -37,15 +37,15 @@ def postgres() -> Iterator[Server]:
 
 
 @pytest.fixture
-def destination(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+def destination(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
     """Set a destination up by its name, in the environment, and give its name; nothing is in it yet."""
 
-    def made(name: str, in_the_sheet: Sequence[str] = IN_THE_SHEET) -> str:
+    def made(name: str) -> str:
         if name == "google_sheets":
             sheets = request.getfixturevalue("server")
             monkeypatch.setenv("DESTINATION__GOOGLE_SHEETS__SPREADSHEET", sheets.create())
             monkeypatch.setenv("DESTINATION__GOOGLE_SHEETS__API_URL", sheets.url)
-            monkeypatch.setenv("DESTINATION__GOOGLE_SHEETS__TABLES", json.dumps(in_the_sheet))
+            monkeypatch.setenv("DESTINATION__GOOGLE_SHEETS__TABLES", json.dumps(IN_THE_SHEET))
             key = json.dumps(sheets.accounts.service_account(ROBOT))
             monkeypatch.setenv("DESTINATION__GOOGLE_SHEETS__CREDENTIALS", key)
         elif name == "postgres":

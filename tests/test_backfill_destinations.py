@@ -41,7 +41,7 @@ def truth(account, *window):
 
 @pytest.mark.parametrize("name", ["csv_files", "google_sheets", "postgres"])
 def test_a_stopped_backfill_and_the_nightly_runs_share_a_destination(account, destination, name):
-    where = destination(name, in_the_sheet=["reports", "report_insights"])
+    where = destination(name)
     first = account.backfill(*WINDOW, where, details=True, max_requests=90)
     assert (first.exit_code, first.outcome) == (75, "later")
     account.forget()

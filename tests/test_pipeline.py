@@ -384,3 +384,22 @@ def test_what_only_the_destination_can_tell_is_in_the_report(nightly, monkeypatc
     assert report.notes[0].startswith("csv_files: ")
     assert report.notes[0].endswith(", 1 cells guarded.")
     assert "'=1+1" in (account.folder / "exports" / "reports.csv").read_text()
+
+
+def test_a_destination_may_be_told_of_tables_and_columns_that_its_first_run_does_not_read(nightly, monkeypatch):
+    told = {
+        "TABLES": ["reports", "dashboards", "alerts"],
+        "COLUMNS": {"dashboards": ["id", "name"]},
+        "SORT": {"dashboards": ["name desc"]},
+    }
+    for name, value in told.items():
+        monkeypatch.setenv(f"DESTINATION__CSV_FILES__{name}", json.dumps(value))
+    account = nightly()
+    files = account.folder / "exports"
+    account.good_export("csv_files", only=["reports"])
+    assert sorted(file.name for file in files.glob("*.csv")) == ["alerts.csv", "reports.csv"]
+    account.good_export("csv_files")
+    assert (files / "dashboards.csv").read_text().startswith("id,name\n")
+    monkeypatch.setenv("DESTINATION__CSV_FILES__TABLES", '["reprots"]')
+    report = account.export("csv_files")
+    assert (report.exit_code, "reprots" in report.notes[0]) == (2, True)
