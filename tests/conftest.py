@@ -9,7 +9,7 @@ from tests.postgres import Server, serve_postgres
 from tests.sheets_server import ROBOT, SheetsServer
 from tests.stage import Stage, serve_stage
 
-IN_THE_SHEET = ("reports", "report_insights", "dashboards", "dashboard_widgets", "data_sources")
+IN_THE_SHEET = ("reports", "report_insights", "dashboards", "dashboard_widgets", "data_sources", "alerts")
 """What a spreadsheet of these tests takes."""
 
 

@@ -9,7 +9,7 @@ import pytest
 from pipelines.claribi.settings import DETAILS
 from pipelines.sandbox import DIALECTS, KB, OFFSET, V1
 from pipelines.sandbox.access import Limits
-from tests.memory import Memory
+from tests.memory import Quick
 from tests.nightly import Nightly
 from tests.stage import finish_calls
 
@@ -26,37 +26,29 @@ SHAPES = APART | {"oldest by cursor": replace(V1, order="oldest"), **DIALECTS}
 def nightly(tmp_path, stage, monkeypatch):
     """A machine that forgets, and an account of a few hundred reports; call it with a dialect."""
 
-    def made(spoken=KB, **organisation):
+    def made(spoken=KB, machine=Nightly, **organisation):
         few = {"reports": 730, "dashboards": 12, "sources": 4, "history_days": 2000}
-        return Nightly(tmp_path, stage, monkeypatch, spoken, **(few | organisation))
+        return machine(tmp_path, stage, monkeypatch, spoken, **(few | organisation))
 
     yield made
     finish_calls()
 
 
-def export_within(account, calls, held=None, **options):
-    """One run of a fresh machine in an hour that has so many calls, of which a tenth is left to others.
-
-    `held` is where it is brought to when not into a real destination.
-    """
+def export_within(account, calls, **options):
+    """One run of a fresh machine in an hour that has so many calls, of which a tenth is left to others."""
     account.sandbox.limits = Limits(limit=calls)
-    settings = account.settings(max_wait=0)
-    if held:
-        account.sandbox.calls.clear()
-        report = held.export(settings)
-    else:
-        report = account.export(settings=settings, **options)
-        account.forget()
+    report = account.export(settings=account.settings(max_wait=0), **options)
+    account.forget()
     assert report.exit_code in (0, 75), report.notes
     assert len(account.sandbox.calls) <= calls
     return report
 
 
-def export_to_the_end(account, calls, most, held=None):
+def export_to_the_end(account, calls, most):
     """Runs, each within so many calls, until one is done; the calls of each."""
     used = []
     for _ in range(most):
-        report = export_within(account, calls, held)
+        report = export_within(account, calls)
         used.append(report.requests["total"])
         if report.exit_code == 0:
             return used
@@ -65,9 +57,9 @@ def export_to_the_end(account, calls, most, held=None):
 
 @pytest.mark.parametrize("spoken", SHAPES.values(), ids=SHAPES)
 def test_runs_of_a_small_budget_come_to_all_there_is_without_asking_twice(nightly, spoken):
-    account, held = nightly(spoken, reports=330), Memory()
-    used = export_to_the_end(account, calls=60, most=40, held=held)
-    assert held.alive() == account.perfect()
+    account = nightly(spoken, Quick, reports=330)
+    used = export_to_the_end(account, calls=60, most=40)
+    assert account.alive() == account.perfect()
     lists, details = 4 + 2, 0 if spoken.details_in_list else 330 + 12
     # Beside the list and the details each run asks whose account it is, what is used of it, the small lists, and one
     # page of reports; a list that cannot be left early is read anew while its details are still to come.
@@ -109,10 +101,10 @@ def test_a_night_between_two_parts_of_a_first_load_brings_what_is_new(nightly):
 
 @pytest.mark.parametrize("spoken", [KB, V1, OFFSET], ids=["numbers", "cursors", "from the end"])
 def test_a_sweep_that_takes_several_runs_finds_edits_and_deletions(nightly, spoken):
-    account, held = nightly(replace(spoken, details_in_list=True), reports=3000), Memory()
+    account = nightly(replace(spoken, details_in_list=True), Quick, reports=3000)
     for number in sorted(account.organisation.open):
         account.organisation.set("reports", number, {"status": "completed"})
-    assert held.export(account.settings()).exit_code == 0
+    account.good_export()
     numbers = account.organisation.numbers("reports", "newest")
     for at in (700, 1500, 2900):
         account.organisation.set("reports", numbers[at], {"title": "edited"})
@@ -121,13 +113,13 @@ def test_a_sweep_that_takes_several_runs_finds_edits_and_deletions(nightly, spok
         account.organisation.delete("reports", one)
     account.organisation.advance(7, activity=0)
     runs = 0
-    while export_within(account, 20, held).exit_code:
+    while export_within(account, 20).exit_code:
         runs += 1
         account.organisation.advance(1, activity=0)
     assert 1 <= runs <= 4
-    assert held.alive()["reports"] == account.perfect()["reports"]
-    assert {row["id"] for row in held.rows("reports") if row["deleted_at"]} == deleted
-    assert export_within(account, 20, held).walks["reports"]["pages"] == 1
+    assert account.alive()["reports"] == account.perfect()["reports"]
+    assert account.deleted("reports") == deleted
+    assert export_within(account, 20).walks["reports"]["pages"] == 1
 
 
 def test_dashboards_without_stamps_take_turns_when_the_calls_do_not_reach_for_all(nightly):

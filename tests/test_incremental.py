@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from pipelines.sandbox import DIALECTS, KB, OFFSET, V1
+from tests.memory import Quick
 from tests.nightly import Nightly
 from tests.stage import finish_calls
 
@@ -18,8 +19,8 @@ PROOF = "PROOF" in os.environ
 def nightly(tmp_path, stage, monkeypatch):
     """A machine and an account with eleven pages of reports; call it with a dialect."""
 
-    def made(spoken=KB, **organisation):
-        return Nightly(tmp_path, stage, monkeypatch, spoken, **({"reports": 1050, "history_days": 2000} | organisation))
+    def made(spoken=KB, machine=Quick, **organisation):
+        return machine(tmp_path, stage, monkeypatch, spoken, **({"reports": 1050, "history_days": 2000} | organisation))
 
     yield made
     finish_calls()
@@ -185,7 +186,7 @@ def test_a_list_that_says_it_is_unchanged_is_believed(nightly, spoken, validator
 
 
 def test_a_report_says_for_what_the_calls_were_made(nightly):
-    account = nightly(V1, reports=130, dashboards=3)
+    account = nightly(V1, Nightly, reports=130, dashboards=3)
     finish_all(account)
     account.good_export()
     account.organisation.add_report()
@@ -200,7 +201,7 @@ def test_a_report_says_for_what_the_calls_were_made(nightly):
     ("spoken", "reports"), [(KB, 100_000 if PROOF else 20_000), (V1, 4_000), (OFFSET, 4_000)], ids=DIALECTS
 )
 def test_a_quiet_night_of_a_large_account_takes_six_calls(nightly, spoken, reports):
-    account = nightly(spoken, reports=reports, dashboards=200, sources=20, history_days=4_000)
+    account = nightly(spoken, Nightly, reports=reports, dashboards=200, sources=20, history_days=4_000)
     account.sandbox.spoken = replace(spoken, details_in_list=True)  # or the first load asks for thousands of details
     account.sandbox.limits.limit = 100_000
     finish_all(account)
@@ -216,7 +217,7 @@ def test_a_quiet_night_of_a_large_account_takes_six_calls(nightly, spoken, repor
 
 
 def test_columns_that_the_destination_is_to_take_from_now_on_are_filled_for_old_reports(nightly, monkeypatch):
-    account = nightly()
+    account = nightly(machine=Nightly)
     monkeypatch.setenv("DESTINATION__CSV_FILES__COLUMNS", '{"reports": ["id", "status"]}')
     account.export("csv_files")
     monkeypatch.setenv("DESTINATION__CSV_FILES__COLUMNS", '{"reports": ["id", "status", "title"]}')

@@ -55,15 +55,15 @@ def told(chat):
     return [call.json["message"].partition(":")[0] for call in chat.calls]
 
 
-@pytest.mark.parametrize("destination", ["duckdb", "csv_files"])
-def test_the_destination_alone_remembers_what_was_told(account, chat, destination):
-    one = broken(account)
-    assert rules(night(account, destination)) == rules(night(account, destination)) == ["source_error"]
+@pytest.mark.parametrize("name", ["duckdb", "csv_files", "google_sheets"])
+def test_the_destination_alone_remembers_what_was_told(account, chat, destination, name):
+    where, one = destination(name), broken(account)
+    assert rules(night(account, where)) == rules(night(account, where)) == ["source_error"]
     assert told(chat) == ["New"]
     account.organisation.edit("data_sources", one, status="active")
-    over = night(account, destination)
+    over = night(account, where)
     assert [problem.rule for problem in over.watch.cleared] == ["source_error"]
-    assert rules(night(account, destination)) == []
+    assert rules(night(account, where)) == []
     assert told(chat) == ["New", "No longer so"]
 
 
