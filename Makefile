@@ -43,7 +43,7 @@ test: setup ## Run the tests
 .PHONY: proof
 proof: setup ## Try nights in every way an account may speak, at every destination, killed more often, and a large account
 	PROOF=1 $(BIN)/python -m pytest -n 2 --dist worksteal -rP tests/test_thirty_nights.py tests/test_any_nights.py \
-		tests/test_incremental.py tests/test_crashes.py
+		tests/test_incremental.py tests/test_crashes.py tests/test_csv_crashes.py tests/test_sheets_faults.py
 
 .PHONY: check
 check: lint test ## Everything a change must pass: lint and test

@@ -3,7 +3,6 @@
 `make proof` draws many more of them.
 """
 
-import os
 from dataclasses import replace
 
 import pytest
@@ -15,9 +14,10 @@ from pipelines.sandbox import DIALECTS
 from pipelines.sandbox.access import Limits
 from tests.memory import Memory
 from tests.nightly import Nightly
+from tests.proof import PROOF
 from tests.stage import finish_calls
 
-EXAMPLES, STEPS = (60, 25) if "PROOF" in os.environ else (2, 7)
+EXAMPLES, STEPS = (60, 25) if PROOF else (2, 7)
 
 
 @pytest.mark.parametrize("details_in_list", [True, False], ids=["details in the list", "details apart"])

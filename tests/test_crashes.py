@@ -1,6 +1,5 @@
 """A run that is killed at any moment, and the run after it: nothing is lost, nothing is there twice."""
 
-import os
 import random
 import shutil
 import time
@@ -11,10 +10,9 @@ import pytest
 
 from pipelines.sandbox import KB, Sandbox
 from tests.command import COLUMNS, ENDS_WITHIN_S, Customer, organisation, truth
+from tests.proof import PROOF
 from tests.stage import serve_stage
 
-PROOF = "PROOF" in os.environ
-"""Set by `make proof`: all twenty moments; otherwise every third."""
 LOAD_JOBS = "pipelines/*/*/load/normalized/*/{}_jobs/*"
 """In dlt's folder, the files of a load that is not finished."""
 FINISHED_FIRST = "An earlier run had ended before its load did; its load was finished first."
@@ -48,7 +46,7 @@ def run_s(tmp_path_factory):
             return time.monotonic() - began
 
 
-@pytest.mark.parametrize("number", range(0, 20, 1 if PROOF else 3))
+@pytest.mark.parametrize("number", range(0, 20, 1 if PROOF else 5))
 def test_killed_at_a_random_moment_and_run_again(number, customer, account, run_s):
     """Half of them begin with an empty warehouse; half of the machines that follow remember nothing."""
     if number % 2:

@@ -1,6 +1,5 @@
 """Cheap nights: the list of reports is left where it reaches what is known, and nothing is missed for it."""
 
-import os
 from dataclasses import replace
 from datetime import timedelta
 
@@ -9,10 +8,8 @@ import pytest
 from pipelines.sandbox import DIALECTS, KB, OFFSET, V1
 from tests.memory import Quick
 from tests.nightly import Nightly
+from tests.proof import PROOF
 from tests.stage import finish_calls
-
-PROOF = "PROOF" in os.environ
-"""Set by `make proof`: a large account is five times as large."""
 
 
 @pytest.fixture
