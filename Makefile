@@ -38,7 +38,7 @@ lint: setup ## Check format, lint, types and workflows
 
 .PHONY: test
 test: setup ## Run the tests
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 .PHONY: proof
 proof: setup ## Try nights in every way an account may speak, at every destination, killed more often, and a large account

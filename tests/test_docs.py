@@ -37,7 +37,7 @@ from tests.sheets_server import ROBOT
 NOT_HERE = {
     r"\b(pip|uv tool|pipx) install\b": "fetches packages",
     r"\bgit (clone|pull|push)\b": "fetches or sends commits",
-    r"\bmake (test|proof|check|lint|format|bench|lock|audit)\b": "runs the tests themselves, or minutes, or fetches packages",
+    r"\bmake (test|proof|check|lint|format|bench|lock|audit)\b": "runs the tests, or minutes, or fetches packages",
     r"\b(podman|docker) ": "needs a container engine",
     r"\bcrontab\b": "changes what this machine does at night",
     r"\bsystemctl\b": "changes what this machine does at night",

@@ -1,8 +1,8 @@
 """Thirty nights of one account in every way in which it may speak: some runs are killed, some are out of calls.
 
 At the end the destination holds what a perfect export would hold. How many calls each night took, beside what reading
-everything takes, is printed. The tests of a change try some of the ways, and ten nights of one
-real destination; `make proof` tries all.
+everything takes, is printed. The tests of a change try some of the ways, and six nights of one real destination;
+`make proof` tries all.
 """
 
 import os
@@ -72,7 +72,7 @@ def test_thirty_nights_end_with_the_truth(nightly, way):
 @pytest.mark.parametrize("name", ["duckdb", "csv_files", "google_sheets", "postgres"] if PROOF else ["csv_files"])
 def test_nights_of_a_destination_end_with_the_truth(nightly, destination, name):
     account, draw, where = nightly(replace(V1, details_in_list=False)), random.Random(name), destination(name)
-    for night in range(NIGHTS if PROOF else 10):
+    for night in range(NIGHTS if PROOF else 6):
         account.sandbox.limits = Limits(limit=draw.randint(6, 40) if night in SPENT else 5000)
         if night in KILLED:
             killed(account, where, after=draw.randint(1, 20))
