@@ -111,7 +111,7 @@ def export(
                 _read(run, pipeline)
             else:
                 source = source_of(run)
-                # So that a destination may be told to take them, or not, before there is a row.
+                # So that queries and people find both tables before there is a row.
                 source.resources.add(*(_own(table, []) for table in WATCHED if not held.kinds(table.name)))
                 load(pipeline, source)
                 held = DestinationRows(pipeline)
