@@ -3,6 +3,7 @@
 `make proof` draws many more of them.
 """
 
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
+from pipelines.claribi.errors import Shrunk
 from pipelines.sandbox import DIALECTS
 from pipelines.sandbox.access import Limits
 from tests.memory import Memory
@@ -20,6 +22,7 @@ from tests.stage import finish_calls
 EXAMPLES, STEPS = (60, 25) if PROOF else (2, 7)
 
 
+@pytest.mark.timeout(1_200 if PROOF else 180)
 @pytest.mark.parametrize("details_in_list", [True, False], ids=["details in the list", "details apart"])
 def test_any_nights_end_with_the_truth(tmp_path, stage, monkeypatch, details_in_list):
     class Nights(RuleBasedStateMachine):
@@ -54,19 +57,22 @@ def test_any_nights_end_with_the_truth(tmp_path, stage, monkeypatch, details_in_
         @rule()
         def a_run(self):
             report = self.export(5000)
-            assert report.exit_code == 0, report.notes
+            assert report is None or report.exit_code == 0, report.notes
 
         def export(self, calls, **options):
             self.account.sandbox.limits = Limits(limit=calls)
-            report = self.held.export(self.account.settings(max_wait=0), **options)
+            report = None
+            with suppress(Shrunk):  # after weeks without a good run a fifth may really be gone
+                report = self.held.export(self.account.settings(max_wait=0), **options)
             finish_calls()
-            self.account.perfect()
+            if report and report.walks.get("data_sources", {}).get("complete"):
+                self.account.perfect()  # so that what was met is remembered
             assert report is None or report.exit_code in (0, 75), report.notes
             return report
 
         def teardown(self):
             if hasattr(self, "account"):
-                assert self.export(50_000, sweep=True).exit_code == 0
+                assert self.export(50_000, sweep=True, allow_shrink=True).exit_code == 0
                 assert self.held.alive() == self.account.perfect()
 
     checks = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
