@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from datetime import date
 from functools import cache
 from pathlib import Path
@@ -148,6 +149,14 @@ class Customer:
                 """
                 told[name] = [_row((parent, "position", *columns), row) for row in db.execute(query).fetchall()]
         return {name: _sorted(rows) for name, rows in told.items()}
+
+
+def wait_for(happened, process):
+    """Return once something has happened, or the process has ended."""
+    deadline = time.monotonic() + ENDS_WITHIN_S
+    while not happened() and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 def organisation(nights=0):

@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from pipelines.sandbox import KB, Sandbox
-from tests.command import COLUMNS, ENDS_WITHIN_S, Customer, organisation, truth
+from tests.command import COLUMNS, ENDS_WITHIN_S, Customer, organisation, truth, wait_for
 from tests.proof import PROOF
 from tests.stage import serve_stage
 
@@ -78,14 +78,6 @@ def ended(process):
     finally:
         process.kill()
         process.communicate(timeout=ENDS_WITHIN_S)
-
-
-def wait_for(happened, process):
-    """Return once something has happened, or the process has ended."""
-    deadline = time.monotonic() + ENDS_WITHIN_S
-    while not happened() and process.poll() is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def pending(customer, state):

@@ -9,7 +9,6 @@ import os
 import random
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from functools import partial
 from itertools import product
@@ -18,7 +17,7 @@ import pytest
 
 from pipelines.sandbox import KB, OFFSET, V1
 from pipelines.sandbox.access import Limits
-from tests.command import COMMAND, ENDS_WITHIN_S
+from tests.command import COMMAND, wait_for
 from tests.memory import Memory
 from tests.nightly import Nightly, alive, held
 from tests.proof import PROOF
@@ -98,10 +97,7 @@ def killed(account, destination, *, after):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.STDOUT,
     )
-    deadline = time.monotonic() + ENDS_WITHIN_S
-    while len(account.sandbox.calls) < after and process.poll() is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    wait_for(lambda: len(account.sandbox.calls) >= after, process)
     process.kill()
     process.wait()
     finish_calls()
